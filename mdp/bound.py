@@ -1,0 +1,92 @@
+"""How far a given v is from v*: a proven bound, rounding included.
+
+gamma < 1: with d = T v - v (0 in terminal states), |v* - v| <= max|d| / (1 - gamma).
+
+gamma = 1: weights xi with xi(s) >= 1 + sum over s' of Pr(s'|s,a) xi(s') turn a residual of delta into the bound
+delta max(xi), since v + delta xi is then superharmonic: no proper policy earns more. xi is needed for the actions that
+are nearly tied alone, the others lose more than they could gain; it is the longest expected time to the end that those
+actions allow, with their end components (loops that cost nothing) drawn together into one state each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mdp.chain import Chain
+from mdp.evaluation import average
+from mdp.graph import end_components
+from mdp.table import Bools, Floats, Outcomes
+
+if TYPE_CHECKING:
+    from mdp.finite import FiniteMDP
+
+EPS = np.finfo(np.float64).eps
+NEARLY_TIED = 1e-9  # relative to the largest |v|
+
+
+def error_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Floats) -> float:
+    """max-norm bound of v* - v; `policy` (S, A) is the one that is said to attain v; inf where nothing is proven."""
+    d = q.max(axis=1) - v
+    lost = rounding(mdp, v)
+    if mdp.gamma < 1:
+        return float((np.abs(d).max() + lost) / (1 - mdp.gamma))
+    above = max(d.max(), 0.0) + lost
+    below = np.abs(average(policy, q) - v).max() + lost
+    near = NEARLY_TIED * max(np.abs(v).max(), np.abs(mdp.expected_reward).max())
+    steps = Chain(mdp, policy).solve(np.where(mdp.terminal, 0.0, 1.0)).max()
+    longest = _longest_time(mdp, mdp.admissible & (q >= v[:, None] - near - lost))
+    if above * longest > near + lost:
+        return np.inf
+    return float(max(above * longest, below * steps))
+
+
+def rounding(mdp: FiniteMDP, v: Floats) -> float:
+    """What float64 may lose in one backup, and what rows that sum to 1 within 1e-9 alone may add."""
+    total = np.bincount(mdp.table.state * mdp.n_actions + mdp.table.action, weights=mdp.table.p)
+    most = int(np.diff(mdp.transition.indptr).max())
+    off = np.abs(total[total > 0] - 1).max()
+    off = off if off > most * EPS else 0.0
+    return float((most + 4) * EPS * (np.abs(v).max() + np.abs(mdp.expected_reward).max()) + off * np.abs(v).max())
+
+
+def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:
+    """The largest expected number of steps to the end by allowed actions, end components drawn together.
+
+    Policy iteration on the drawn-together chain, in which every policy ends.
+    """
+    component, inside = end_components(mdp, allowed)
+    states = np.arange(mdp.n_states)
+    node = states.copy()
+    in_one = component >= 0
+    _, first, inverse = np.unique(component[in_one], return_index=True, return_inverse=True)
+    node[in_one] = states[in_one][first][inverse]
+    s, a = np.nonzero(allowed & ~inside)
+    order = np.argsort(node[s], kind="stable")
+    s, a = s[order], a[order]
+    rank = np.arange(len(s)) - np.searchsorted(node[s], node[s])
+    column = np.full(mdp.admissible.shape, -1)
+    column[s, a] = rank
+    t = mdp.table
+    used = column[t.state, t.action] >= 0
+    drawn = Outcomes(node[t.state[used]], column[t.state, t.action][used], node[t.next[used]],
+                     np.ones(used.sum()), t.p[used])
+    return _most_steps(mdp, drawn, int(rank.max()) + 1)
+
+
+def _most_steps(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> float:
+    start = np.zeros(mdp.n_states)
+    start[drawn.state[0]] = 1.0
+    quotient = type(mdp)(drawn, states=range(mdp.n_states), actions=range(n_actions), gamma=1.0, start=start)
+    policy = quotient.admissible.argmax(axis=1)
+    while True:
+        pi = np.zeros(quotient.admissible.shape)
+        pi[np.arange(len(policy)), policy] = ~quotient.terminal
+        xi = Chain(quotient, pi).solve(np.where(quotient.terminal, 0.0, 1.0))
+        q = quotient.backup(xi)
+        own = q[np.arange(len(policy)), policy]
+        better = q.max(axis=1) > own * (1 + 1e-9)
+        if not better.any():
+            return float(xi.max())
+        policy = np.where(better, q.argmax(axis=1), policy)

@@ -1,0 +1,93 @@
+"""The Markov chain that a policy makes of an MDP, and linear solves with it.
+
+    P_pi(s'|s) = sum over a of pi(a|s) Pr(s'|s,a)        (I - gamma P_pi) x = b        (I - gamma P_pi)^T x = b
+
+Values, occupancies, gradients and variances are all solves of this kind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from mdp.graph import never_ending
+from mdp.table import SUM_TOLERANCE, Bools, Floats
+
+if TYPE_CHECKING:
+    from mdp.finite import FiniteMDP
+
+
+def checked_policy(mdp: FiniteMDP, policy: ArrayLike) -> Floats:
+    """pi(a|s) as (S, A), with zeros in terminal states, whose rows are not read.
+
+    Raises ValueError, with the state, for another shape, a probability that is negative or not finite, mass on an
+    action outside A(s), and a row that does not sum to 1 within 1e-9.
+    """
+    pi = np.asarray(policy, dtype=np.float64)
+    if pi.shape != mdp.admissible.shape:
+        raise ValueError(f"the policy has shape {pi.shape}, not (S, A) = {mdp.admissible.shape}")
+    pi = np.where(mdp.terminal[:, None], 0.0, pi)
+    _refuse(mdp, ~(np.isfinite(pi) & (pi >= 0)), pi, "it must be a finite number >= 0")
+    _refuse(mdp, ~mdp.admissible & (pi > 0), pi, "the action is not admissible there")
+    total = pi.sum(axis=1)
+    wrong = ~mdp.terminal & (np.abs(total - 1) > SUM_TOLERANCE)
+    if wrong.any():
+        s = int(np.argmax(wrong))
+        raise ValueError(f"pi(.|s={mdp.states[s]!r}) sums to {total[s]:.12g}, not 1")
+    return pi
+
+
+def _refuse(mdp: FiniteMDP, bad: Bools, pi: Floats, why: str) -> None:
+    if bad.any():
+        s, a = np.argwhere(bad)[0]
+        raise ValueError(f"pi(a={mdp.actions[a]!r}|s={mdp.states[s]!r}) is {pi[s, a]}: {why}")
+
+
+def check_proper(mdp: FiniteMDP, policy: Floats) -> None:
+    """Raises ValueError, with a state that never ends, where the policy is not proper."""
+    stuck = never_ending(mdp, policy)
+    if len(stuck):
+        raise ValueError(
+            f"the policy never ends from state {mdp.states[stuck[0]]!r} ({len(stuck)} such states): with gamma = 1 the "
+            f"return has no value there; take gamma < 1, a policy that ends, or unroll(mdp, horizon)"
+        )
+
+
+def transitions(mdp: FiniteMDP, weight: NDArray[Any]) -> sparse.csr_array[Any]:
+    """(S, S): the sum, for each pair (s, s'), of a weight (K,) given to each outcome."""
+    shape = (mdp.n_states, mdp.n_states)
+    return sparse.csr_array((weight, (mdp.table.state, mdp.table.next)), shape=shape)
+
+
+class Solver:
+    """A sparse LU factorisation of a square matrix; `solve(b)`, and `solve(b, transposed=True)`; b is (n,) or (n, K)."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._factor = splu(sparse.csc_array(matrix))
+
+    def solve(self, b: NDArray[Any], *, transposed: bool = False) -> NDArray[Any]:
+        return np.asarray(self._factor.solve(np.ascontiguousarray(b), "T" if transposed else "N"))
+
+
+class Chain:
+    """P_pi and solves with I - gamma P_pi, for a policy (S, A) that was checked.
+
+    gamma: by default the MDP's. Raises ValueError at gamma = 1 where the policy is not proper.
+    """
+
+    def __init__(self, mdp: FiniteMDP, policy: NDArray[Any], gamma: float | None = None) -> None:
+        gamma = mdp.gamma if gamma is None else gamma
+        if gamma == 1:
+            check_proper(mdp, policy.real)
+        self.mdp, self.policy, t = mdp, policy, mdp.table
+        self.weight = policy[t.state, t.action] * t.p  # pi(a|s) p(s',r|s,a), (K,)
+        self.transition = transitions(mdp, self.weight)
+        self._solver = Solver(sparse.eye_array(mdp.n_states) - gamma * self.transition)
+
+    def solve(self, b: NDArray[Any], *, transposed: bool = False) -> NDArray[Any]:
+        """x with (I - gamma P_pi) x = b, or with its transpose; b is (S,) or (S, K)."""
+        return self._solver.solve(b, transposed=transposed)

@@ -1,0 +1,204 @@
+"""Optimal values, policies and ties, with a proven bound. Sutton & Barto (2nd ed.), chapter 4; Puterman (1994).
+
+    v*(s) = max over a in A(s) of q*(s,a),        q* = r + gamma P v*
+
+At gamma = 1, v* is the supremum over proper policies. Policy iteration that starts from a proper policy, and changes
+an action only where another one is strictly better, stays proper: a recurrent class of an improper improvement would
+have positive average reward, and then v* is infinite. That is found and refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mdp.bound import error_bound
+from mdp.evaluation import evaluate
+from mdp.graph import end_components, never_ending, proper_policy
+from mdp.linear import linear_programming
+from mdp.sweeping import Progress, modified_policy_iteration, printed, silent, value_iteration
+from mdp.table import Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from mdp.finite import FiniteMDP
+
+SMALL = 2_000  # states up to which "auto" factorises the linear system of every policy
+TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rounding
+
+
+class Found(NamedTuple):
+    """What a method returns: v (S,), an action for each state (S,), iterations, and a bound if it proved one."""
+
+    v: Floats
+    policy: Ints
+    iterations: int
+    bound: float = np.inf
+
+
+class Solution(NamedTuple):
+    """v* and what attains it.
+
+    v (S,), q (S, A); policy (S, A): deterministic, zeros in terminal states; optimal_actions (S, A) bool: all ties
+    within the bound; bound: max-norm error of v, proven; iterations: improvement steps; converged: bound <= tolerance.
+    """
+
+    v: Floats
+    q: Floats
+    policy: Floats
+    optimal_actions: Bools
+    bound: float
+    iterations: int
+    converged: bool
+
+
+def solve(
+    mdp: FiniteMDP,
+    /,
+    *,
+    method: str = "auto",
+    tolerance: float = 1e-8,
+    progress: bool | Callable[[int, float], None] = False,
+) -> Solution:
+    """v*, q*, an optimal policy and all optimal actions.
+
+    method      "policy_iteration", "value_iteration", "modified_policy_iteration" or "linear_programming"; "auto" is
+                policy iteration at gamma = 1 and up to 2,000 states, modified policy iteration beyond
+    tolerance   wanted max-norm error of v; `bound` says what was reached
+    progress    True prints a line; a function is called with (iteration, bound so far)
+
+    At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
+    policy. Raises ValueError for an unknown method, a tolerance that is not positive and, at gamma = 1, for states
+    without a proper policy and for states that can earn positive reward for ever.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; it may be {', '.join(map(repr, METHODS))}")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be positive, not {tolerance}")
+    show = progress if callable(progress) else printed if progress else silent
+    if method == "auto":
+        method = "policy_iteration" if mdp.gamma == 1 or mdp.n_states <= SMALL else "modified_policy_iteration"
+    return _solution(mdp, METHODS[method](mdp, _start(mdp), tolerance, show), tolerance)
+
+
+def _start(mdp: FiniteMDP) -> Ints:
+    """An action for each state to start from: proper at gamma = 1. Raises ValueError where no policy ends."""
+    if mdp.gamma < 1:
+        return greedy(mdp.backup(np.zeros(mdp.n_states)))
+    policy, ends = proper_policy(mdp, mdp.admissible)
+    if not ends.all():
+        raise ValueError(
+            f"at gamma = 1 no policy surely ends from {_named(mdp, np.flatnonzero(~ends))}: take gamma < 1, or "
+            f"unroll(mdp, horizon)"
+        )
+    return np.maximum(policy, 0)
+
+
+def _solution(mdp: FiniteMDP, found: Found, tolerance: float) -> Solution:
+    v, policy, iterations, bound = found
+    q = mdp.backup(v)
+    pi = one_hot(mdp, policy)
+    bound = min(bound, error_bound(mdp, v, q, pi))
+    tie = 2 * bound if np.isfinite(bound) else TIE * _scale(q)
+    best = mdp.admissible & (q >= q.max(axis=1, keepdims=True) - tie)
+    return Solution(v, q, pi, best, bound, iterations, bound <= tolerance)
+
+
+def greedy(q: Floats) -> Ints:
+    """The first best action of every state, (S,)."""
+    return q.argmax(axis=1)
+
+
+def one_hot(mdp: FiniteMDP, actions: Ints) -> Floats:
+    """The deterministic policy (S, A) that takes `actions` (S,); zeros in terminal states."""
+    pi = np.zeros(mdp.admissible.shape)
+    pi[np.arange(mdp.n_states), actions] = ~mdp.terminal
+    return pi
+
+
+def _scale(q: Floats) -> float:
+    return float(np.abs(q[np.isfinite(q)]).max(initial=0.0))
+
+
+def _named(mdp: FiniteMDP, states: Ints) -> str:
+    more = f" and {len(states) - 5} more" if len(states) > 5 else ""
+    return "states " + ", ".join(repr(mdp.states[s]) for s in states[:5]) + more
+
+
+# ---- methods: (mdp, policy, tolerance, show) -> Found ----
+
+
+def policy_iteration(mdp: FiniteMDP, policy: Ints, tolerance: float, show: Progress) -> Found:
+    """Howard (1960): evaluate exactly, improve strictly, until nothing is better (S&B section 4.3)."""
+    states, iterations = np.arange(mdp.n_states), 0
+    while True:
+        v, q, _ = evaluate(mdp, one_hot(mdp, policy))
+        iterations += 1
+        better = q.max(axis=1) > q[states, policy] + TIE * _scale(q)
+        show(iterations, float((q.max(axis=1) - v).max()))
+        if not better.any():
+            return Found(v, policy, iterations)
+        policy = np.where(better, greedy(q), policy)
+        if mdp.gamma == 1:
+            _refuse_profitable_loop(mdp, policy)
+
+
+def _refuse_profitable_loop(mdp: FiniteMDP, policy: Ints) -> None:
+    stuck = never_ending(mdp, pi := one_hot(mdp, policy))
+    if len(stuck):
+        loop = np.flatnonzero(end_components(mdp, pi > 0)[0] >= 0)
+        raise ValueError(
+            f"at gamma = 1 positive reward can be earned for ever in {_named(mdp, loop)}: v* is infinite there; take "
+            f"gamma < 1, or unroll(mdp, horizon)"
+        )
+
+
+def _near_optimal(mdp: FiniteMDP, v: Floats, start: Ints, slack: float) -> Ints:
+    """A policy that is greedy within `slack` of v and, at gamma = 1, proper: by ties, else `start`."""
+    q = mdp.backup(v)
+    if mdp.gamma < 1:
+        return greedy(q)
+    near = mdp.admissible & (q >= q.max(axis=1, keepdims=True) - slack)
+    policy, ends = proper_policy(mdp, near)
+    return np.maximum(policy, 0) if ends.all() else start
+
+
+def _by_value_iteration(mdp: FiniteMDP, start: Ints, tolerance: float, show: Progress) -> Found:
+    return _finished(mdp, value_iteration(mdp, _below(mdp, start), tolerance, show), start, tolerance, show)
+
+
+def _by_modified(mdp: FiniteMDP, start: Ints, tolerance: float, show: Progress) -> Found:
+    return _finished(mdp, modified_policy_iteration(mdp, _below(mdp, start), tolerance, show), start, tolerance, show)
+
+
+def _below(mdp: FiniteMDP, start: Ints) -> Floats:
+    """Where sweeps start: 0 and, at gamma = 1, a proper policy's v, from which they rise to v* whatever the loops."""
+    return evaluate(mdp, one_hot(mdp, start)).v if mdp.gamma == 1 else np.zeros(mdp.n_states)
+
+
+def _finished(
+    mdp: FiniteMDP, swept: tuple[Floats, float, int], start: Ints, tolerance: float, show: Progress
+) -> Found:
+    v, bound, sweeps = swept
+    policy = _near_optimal(mdp, v, start, tolerance)
+    if mdp.gamma < 1:
+        return Found(v, policy, sweeps, bound)
+    found = policy_iteration(mdp, policy, tolerance, show)
+    return found._replace(iterations=sweeps + found.iterations)
+
+
+def _by_linear_programming(mdp: FiniteMDP, start: Ints, tolerance: float, show: Progress) -> Found:
+    v, iterations = linear_programming(mdp)
+    policy = _near_optimal(mdp, v, start, max(tolerance, 1e-6 * _scale(mdp.backup(v))))
+    found = policy_iteration(mdp, policy, tolerance, show)
+    return found._replace(iterations=iterations + found.iterations)
+
+
+METHODS: dict[str, Callable[[FiniteMDP, Ints, float, Progress], Found]] = {
+    "auto": policy_iteration,
+    "value_iteration": _by_value_iteration,
+    "policy_iteration": policy_iteration,
+    "modified_policy_iteration": _by_modified,
+    "linear_programming": _by_linear_programming,
+}

@@ -1,0 +1,81 @@
+"""All trajectories of an MDP under a policy, with their probabilities.
+
+    Pr(s_0 a_0 r_1 s_1 ...) = start(s_0) pi(a_0|s_0) p(s_1, r_1|s_0, a_0) pi(a_1|s_1) ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from mdp.chain import checked_policy
+from mdp.table import Floats
+
+if TYPE_CHECKING:
+    from mdp.finite import FiniteMDP
+
+
+class Trajectory(NamedTuple):
+    """S_0 A_0 R_1 ... S_T by index: states has T + 1 entries, actions and rewards T; rewards[t] is R_{t+1}."""
+
+    states: tuple[int, ...]
+    actions: tuple[int, ...]
+    rewards: tuple[float, ...]
+    terminated: bool
+
+
+def enumerate_trajectories(
+    mdp: FiniteMDP, policy: ArrayLike, /, horizon: int | None = None
+) -> Iterator[tuple[float, Trajectory]]:
+    """(probability, trajectory) of every trajectory with positive probability, depth first; they sum to 1.
+
+    horizon: steps after which a trajectory is cut off (terminated is then False). None: to the end, which is
+    refused with ValueError where a state can return to itself, since there are infinitely many then.
+    """
+    pi = checked_policy(mdp, policy)
+    if horizon is None:
+        _refuse_cycles(mdp, pi)
+    elif horizon < 0:
+        raise ValueError(f"the horizon must be at least 0, not {horizon}")
+    return _depth_first(mdp, pi, horizon)
+
+
+def _depth_first(mdp: FiniteMDP, pi: Floats, horizon: int | None) -> Iterator[tuple[float, Trajectory]]:
+    t = mdp.table
+    first = np.searchsorted(t.state, np.arange(mdp.n_states + 1))
+    stack = [(float(mdp.start[s]), Trajectory((int(s),), (), (), False)) for s in np.flatnonzero(mdp.start)[::-1]]
+    while stack:
+        probability, (states, actions, rewards, _) = stack.pop()
+        s = states[-1]
+        if mdp.terminal[s] or len(actions) == horizon:
+            yield probability, Trajectory(states, actions, rewards, bool(mdp.terminal[s]))
+            continue
+        for k in range(first[s + 1] - 1, first[s] - 1, -1):
+            a = int(t.action[k])
+            if pi[s, a] > 0:
+                step = Trajectory((*states, int(t.next[k])), (*actions, a), (*rewards, float(t.reward[k])), False)
+                stack.append((probability * float(pi[s, a] * t.p[k]), step))
+
+
+def _refuse_cycles(mdp: FiniteMDP, pi: Floats) -> None:
+    """Raises ValueError with a state that the policy can return to, among those it can reach."""
+    t, S = mdp.table, mdp.n_states
+    used = pi[t.state, t.action] > 0
+    starts = np.flatnonzero(mdp.start)
+    rows, columns = np.append(t.state[used], np.full(len(starts), S)), np.append(t.next[used], starts)
+    graph = sparse.csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(S + 1, S + 1))
+    reached = csgraph.breadth_first_order(graph, S, return_predecessors=False)
+    component = csgraph.connected_components(graph, connection="strong")[1]
+    size = np.bincount(component)
+    loops = (size[component] > 1) | (graph.diagonal() > 0)
+    cyclic = reached[loops[reached]]
+    if len(cyclic):
+        raise ValueError(
+            f"the policy can return to state {mdp.states[cyclic[0]]!r}, so there are infinitely many trajectories: "
+            f"pass a horizon"
+        )

@@ -1,0 +1,264 @@
+"""A finite Markov decision process: p(s',r|s,a), gamma, and Pr(S_0 = s).
+
+Sutton & Barto (2nd ed.), chapter 3. The one object that everything here reads: exact values, exact gradients,
+simulation, environments and agents meet in it. Inside it is a sparse table of outcomes (see `table.py`); whatever it
+hands out is read-only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from mdp import build, files
+from mdp.table import (
+    Bools,
+    Floats,
+    Label,
+    Outcomes,
+    checked_gamma,
+    checked_labels,
+    checked_outcomes,
+    checked_start,
+    frozen,
+)
+
+
+class FiniteMDP:
+    """p(s',r|s,a) over S states and A actions; build one with `from_outcomes`, `from_arrays` or `from_gymnasium`.
+
+    Attributes (arrays are read-only)
+    ---------------------------------
+    states, actions     tuples of labels: index <-> label
+    gamma               the discount, in [0, 1]
+    start (S,)          Pr(S_0 = s)
+    terminal (S,)       bool; no action can be taken there
+    admissible (S, A)   bool; a in A(s). All False in a terminal state
+    observations (S, ...)  what the agent sees in a state; by default its index. Two states with one row are aliased
+    table               the outcomes, sorted by (s, a, s', r)
+    """
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        *,
+        states: Iterable[Label],
+        actions: Iterable[Label],
+        gamma: float,
+        start: ArrayLike | None = None,
+        observations: ArrayLike | None = None,
+    ) -> None:
+        self.states, self.actions = tuple(states), tuple(actions)
+        self._state_index = checked_labels(self.states, "state")
+        self._action_index = checked_labels(self.actions, "action")
+        self._gamma = checked_gamma(gamma)
+        self.table = checked_outcomes(outcomes, self.n_actions, self._name)
+        admissible = np.zeros((self.n_states, self.n_actions), bool)
+        admissible[self.table.state, self.table.action] = True
+        self.admissible: Bools = frozen(admissible)
+        self.terminal: Bools = frozen(~admissible.any(axis=1))
+        self.start: Floats = checked_start(start, self.terminal, self.states)
+        self.observations: NDArray[Any] = _checked_observations(observations, self.n_states)
+
+    # ---- constructors ----
+
+    @classmethod
+    def from_outcomes(
+        cls,
+        outcomes: Mapping[tuple[Any, Any], Sequence[tuple[float, Any, float]]],
+        *,
+        gamma: float,
+        start: ArrayLike | Mapping[Any, float] | None = None,
+        states: Iterable[Label] | None = None,
+        actions: Iterable[Label] | None = None,
+        observations: ArrayLike | None = None,
+    ) -> FiniteMDP:
+        """From {(s, a): [(probability, s', r), ...]} with any hashable labels.
+
+        A state with no outcomes is terminal. Labels not given are taken in order of first appearance: first the states
+        that have actions, then those that are only reached. `start` is an array (S,) or {label: probability};
+        None is uniform over the non-terminal states. Equal (s', r) of one pair are merged.
+
+        Raises ValueError for a probability or reward that is not finite, a negative probability, a pair that does not
+        sum to 1 within 1e-9, a label that is not in `states` or `actions`, gamma outside [0, 1], a start that is no
+        distribution.
+        """
+        table, state_labels, action_labels = build.from_outcomes(outcomes, states, actions)
+        start = build.start_array(start, state_labels)
+        return cls(
+            table, states=state_labels, actions=action_labels, gamma=gamma, start=start, observations=observations
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        P: Any,
+        R: Any,
+        *,
+        gamma: float,
+        start: ArrayLike | None = None,
+        terminal: ArrayLike | None = None,
+        admissible: ArrayLike | None = None,
+        states: Iterable[Label] | None = None,
+        actions: Iterable[Label] | None = None,
+        observations: ArrayLike | None = None,
+    ) -> FiniteMDP:
+        """From P (S, A, S), or a length-A sequence of scipy sparse (S, S), and R (S,), (S, A), (S, A, S) or like P.
+
+        terminal: bool (S,); its rows must be zero or the self-loop with reward 0. None: a state whose every action
+        returns to itself surely with reward 0 is terminal (S&B 3.4). admissible: bool (S, A), by default every action
+        everywhere; rows of pairs that are not admissible are not read.
+
+        Raises ValueError as `from_outcomes`, and for shapes that do not fit one another.
+        """
+        table = build.from_arrays(P, R, terminal, admissible)
+        n_states, n_actions = build.sizes(P)
+        return cls(
+            table,
+            states=range(n_states) if states is None else build.exactly(states, n_states, "states"),
+            actions=range(n_actions) if actions is None else build.exactly(actions, n_actions, "actions"),
+            gamma=gamma,
+            start=start,
+            observations=observations,
+        )
+
+    @classmethod
+    def from_gymnasium(
+        cls, env_or_id: Any, *, gamma: float, start: ArrayLike | None = None, **make_kwargs: Any
+    ) -> FiniteMDP:
+        """From a Gymnasium environment, or its id, that carries its own table.
+
+        `env.unwrapped.mdp` is taken as it is, with gamma replaced; else `env.unwrapped.P` is read, {s: {a: [(p, s', r,
+        terminated), ...]}}. An outcome marked terminated goes to ONE terminal state, appended last with the label
+        "terminal", so that v[:n] is the environment's numbering. start defaults to the environment's own initial
+        distribution. A time limit of a wrapper is not part of P: see `unroll`.
+
+        Raises ValueError for an unknown id, an environment without P, and everything that `from_outcomes` refuses.
+        """
+        env = build.made(env_or_id, make_kwargs)
+        own = getattr(env.unwrapped, "mdp", None)
+        if isinstance(own, FiniteMDP):
+            return own.with_gamma(gamma) if start is None else own._replaced(gamma=gamma, start=start)
+        table, n_states, n_actions, initial = build.from_gymnasium(env, start)
+        return cls(table, states=(*range(n_states), "terminal"), actions=range(n_actions), gamma=gamma, start=initial)
+
+    def _replaced(self, **changes: Any) -> FiniteMDP:
+        kept = {name: getattr(self, name) for name in ("states", "actions", "gamma", "start", "observations")}
+        return FiniteMDP(self.table, **(kept | changes))
+
+    def with_gamma(self, gamma: float) -> FiniteMDP:
+        """The same MDP with another discount."""
+        return self._replaced(gamma=gamma)
+
+    # ---- sizes and labels ----
+
+    @property
+    def gamma(self) -> float:
+        """The discount, in [0, 1]. Another one: `with_gamma`."""
+        return self._gamma
+
+    @property
+    def n_states(self) -> int:
+        """S, terminal states included."""
+        return len(self.states)
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+        return len(self.actions)
+
+    def state_index(self, s: Label) -> int:
+        """The index of a state label. Raises ValueError for a label that is none."""
+        return _index(self._state_index, s, "state")
+
+    def action_index(self, a: Label) -> int:
+        """The index of an action label. Raises ValueError for a label that is none."""
+        return _index(self._action_index, a, "action")
+
+    def _name(self, s: int, a: int) -> str:
+        return f"p(.|s={self.states[s]!r}, a={self.actions[a]!r})"
+
+    def __repr__(self) -> str:
+        return (
+            f"FiniteMDP({self.n_states} states, {self.terminal.sum()} of them terminal, {self.n_actions} actions, "
+            f"{len(self.table.p)} outcomes, gamma {self.gamma:g})"
+        )
+
+    # ---- the table ----
+
+    def p(self, s_next: Label, r: float, s: Label, a: Label) -> float:
+        """p(s',r|s,a), by label; r is compared exactly. S&B equation 3.2."""
+        self.state_index(s_next)
+        return sum(p for p, after, reward in self.outcomes(s, a) if after == s_next and reward == r)
+
+    def outcomes(self, s: Label, a: Label) -> list[tuple[float, Label, float]]:
+        """[(probability, s', r), ...] of one pair, by label; empty where a is not in A(s)."""
+        row = self.state_index(s) * self.n_actions + self.action_index(a)
+        t = self.table
+        k = slice(*np.searchsorted(t.state * self.n_actions + t.action, [row, row + 1]))
+        triples = zip(t.p[k].tolist(), t.next[k].tolist(), t.reward[k].tolist(), strict=True)
+        return [(p, self.states[after], r) for p, after, r in triples]
+
+    @cached_property
+    def transition(self) -> sparse.csr_array[Any]:
+        """P (S*A, S), sparse: Pr(s'|s,a) in row s*A + a; rows of pairs that are not admissible are empty."""
+        t, shape = self.table, (self.n_states * self.n_actions, self.n_states)
+        P = sparse.csr_array((t.p, (t.state * self.n_actions + t.action, t.next)), shape=shape)
+        for part in (P.data, P.indices, P.indptr):
+            frozen(part)
+        return P
+
+    @cached_property
+    def expected_reward(self) -> Floats:
+        """r(s,a) = sum over s' and r of r p(s',r|s,a), (S, A); 0 where a is not in A(s). S&B equation 3.5."""
+        t, size = self.table, self.n_states * self.n_actions
+        r = np.bincount(t.state * self.n_actions + t.action, weights=t.p * t.reward, minlength=size)
+        return frozen(r.reshape(self.n_states, self.n_actions))
+
+    def backup(self, v: ArrayLike) -> Floats:
+        """q(s,a) = r(s,a) + gamma sum over s' of Pr(s'|s,a) v(s'), (S, A).
+
+        -inf where a is not in A(s), 0 in terminal states.
+        """
+        q = self.expected_reward + self.gamma * (self.transition @ np.asarray(v)).reshape(self.admissible.shape)
+        return np.where(self.admissible, q, np.where(self.terminal[:, None], 0.0, -np.inf))
+
+    def uniform_policy(self) -> Floats:
+        """pi(a|s) = 1 / |A(s)|, (S, A); zeros in terminal states."""
+        return self.admissible / np.maximum(self.admissible.sum(axis=1, keepdims=True), 1)
+
+    # ---- files ----
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to `.npz` or `.json`, by the ending. Raises ValueError for another ending or a label json cannot hold."""
+        files.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FiniteMDP:
+        """Read what `save` wrote. Raises ValueError, with the path, for a damaged or foreign file."""
+        return files.load(path, cls)
+
+
+def _index(index: dict[Label, int], label: Label, what: str) -> int:
+    try:
+        return index[label]
+    except (KeyError, TypeError):
+        known = ", ".join(map(repr, list(index)[:8])) + (", ..." if len(index) > 8 else "")
+        raise ValueError(f"unknown {what} {label!r}; the {what}s are {known}") from None
+
+
+def _checked_observations(observations: ArrayLike | None, n_states: int) -> NDArray[Any]:
+    if observations is None:
+        return frozen(np.arange(n_states))
+    seen = np.array(observations)
+    if seen.ndim == 0 or len(seen) != n_states:
+        raise ValueError(f"observations have shape {seen.shape}, not one row for each of {n_states} states")
+    if seen.dtype.kind not in "biuf" or not np.isfinite(seen).all():
+        raise ValueError("observations must be finite numbers")
+    return frozen(seen)

@@ -1,0 +1,70 @@
+"""The policy gradient theorem for a tabular softmax. Sutton & Barto (2nd ed.), section 13.2; Sutton et al. (2000).
+
+    pi(a|s) = exp h(s,a) / sum over b in A(s) of exp h(s,b)
+    dJ/dh(s,a) = eta(s) pi(a|s) (q_pi(s,a) - v_pi(s))
+
+eta(s) = sum over t of gamma^t Pr(S_t = s) holds the gamma^t that many implementations leave out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mdp.chain import Chain
+from mdp.evaluation import values, visits
+from mdp.table import Floats
+
+if TYPE_CHECKING:
+    from mdp.finite import FiniteMDP
+
+
+def softmax_policy(mdp: FiniteMDP, preferences: ArrayLike, /) -> NDArray[Any]:
+    """pi(a|s), (S, A): the softmax of h over A(s); zeros where a is not in A(s), and in terminal states.
+
+    A preference of -inf is an action that is never taken. Raises ValueError for nan, +inf, another shape, and a state
+    in which every preference is -inf.
+    """
+    h = np.asarray(preferences)
+    if h.shape != mdp.admissible.shape:
+        raise ValueError(f"the preferences have shape {h.shape}, not (S, A) = {mdp.admissible.shape}")
+    h = np.where(mdp.admissible, h, -np.inf)
+    bad = np.isnan(h) | (h.real == np.inf) | ((h.real == -np.inf).all(axis=1) & ~mdp.terminal)[:, None]
+    if bad.any():
+        s, a = np.argwhere(bad)[0]
+        raise ValueError(f"h(s={mdp.states[s]!r}, a={mdp.actions[a]!r}) is {h[s, a]}; a preference must be finite")
+    top = np.where(mdp.terminal, 0.0, h.real.max(axis=1))[:, None]
+    weight = np.where(np.isfinite(h), np.exp(np.where(np.isfinite(h), h - top, 0.0)), 0.0)
+    pi: NDArray[Any] = weight / np.where(mdp.terminal, 1.0, weight.sum(axis=1))[:, None]
+    return pi
+
+
+def policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
+    """dJ/dh, (S, A), exact: eta(s) pi(a|s) (q(s,a) - v(s)); 0 in terminal states and where a is not in A(s).
+
+    preferences: (S, A); terminal rows are not read. Two sparse solves, one the other's transpose.
+    Raises ValueError as `softmax_policy` and `evaluate`.
+    """
+    pi = softmax_policy(mdp, preferences)
+    chain = Chain(mdp, pi)
+    v, q, _ = values(chain)
+    return visits(chain)[:, None] * pi * advantages(mdp, v, q)
+
+
+def advantages(mdp: FiniteMDP, v: Floats, q: Floats) -> Floats:
+    """q(s,a) - v(s), (S, A); 0 in terminal states and where a is not in A(s)."""
+    return np.where(mdp.admissible, q, v[:, None]) - v[:, None]
+
+
+def complex_step(mdp: FiniteMDP, preferences: ArrayLike, direction: ArrayLike, /) -> float:
+    """dJ(h + x u)/dx at x = 0 as Im J(h + i x u) / x with x = 1e-20: no subtraction, so no rounding is magnified.
+
+    J is one complex linear solve; neither eta nor q is used. Squire & Trapp (1998), SIAM Review 40(1).
+    """
+    x = 1e-20
+    h = np.where(mdp.admissible, preferences, 0.0)
+    pi = softmax_policy(mdp, h + 1j * x * np.where(mdp.admissible, direction, 0.0))
+    v = Chain(mdp, pi).solve((pi * mdp.expected_reward).sum(axis=1))
+    return float((mdp.start @ v).imag / x)

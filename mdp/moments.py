@@ -1,0 +1,230 @@
+"""The exact mean and covariance of one-episode REINFORCE, by linear recursions.
+
+Write psi_t = grad log pi(A_t|S_t) and G_t = R_{t+1} + gamma G_{t+1}. Both estimators are the last component of a vector
+Y_t that each step makes from the next one,
+
+    Y_t = (A + C G_{t+1}) psi_t + B Y_{t+1}        with A, C (n,) and B (n, n) from (S_t, R_{t+1}) alone:
+
+    reward-to-go   Z = sum over t of gamma^t (G_t - b(S_t)) psi_t       A = R - b       C = gamma        B = gamma
+    whole return   W = sum over t of (G_0 - gamma^t b(S_t)) psi_t,      A = (1, R - b)  C = (0, gamma)   B = [[1, 0],
+                       beside Psi = sum over t of psi_t                                                       [R, gamma]]
+
+so that E[Y|s], E[G Y|s] and the weights of E[Y Y^T|s] solve sparse linear systems over the states. No E[Y Y^T|s] is
+stored: with Lambda(s) (n, n) the adjoint of the recursion, started at the last component in S_0 (for reward-to-go it is
+the occupancy under gamma^2),
+
+    E[Y_0 Y_0^T] = sum over s of Lambda_ij(s) E[D_i D_j^T + D_i (B Y')_j^T + (B Y')_i D_j^T | s],   D = (A + C G') psi.
+
+Sobel (1982), "The variance of discounted Markov decision processes", has the recursion for G alone.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from mdp.chain import Chain, Solver, check_proper, checked_policy, transitions
+from mdp.evaluation import values
+from mdp.gradient import softmax_policy
+from mdp.table import Floats
+
+if TYPE_CHECKING:
+    from mdp.finite import FiniteMDP
+
+CHUNK = 512  # columns solved at a time where only a trace is wanted
+
+
+def return_variance(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
+    """Var[G_0 | S_0 = s], (S,), exact; 0 in terminal states.
+
+    By the law of total variance, with delta = R + gamma v(S') - v(s), it solves
+
+        Var(s) = E[delta^2 | s] + gamma^2 E[Var(S') | s]        (Sobel 1982)
+
+    Raises ValueError as `evaluate`.
+    """
+    return _return_variance(Chain(mdp, checked_policy(mdp, policy)))
+
+
+def _return_variance(chain: Chain) -> Floats:
+    mdp, t = chain.mdp, chain.mdp.table
+    v = values(chain).v
+    delta = t.reward + mdp.gamma * v[t.next] - v[t.state]
+    second = np.bincount(t.state, weights=chain.weight * delta**2, minlength=mdp.n_states)
+    return Chain(mdp, chain.policy, mdp.gamma**2).solve(second)
+
+
+class Steps(NamedTuple):
+    """One step of the recursion Y = (A + C G') psi + B Y', for each of the K outcomes: A, C (n, K) and B (n, n, K)."""
+
+    A: Floats
+    C: Floats
+    B: Floats
+
+
+def _reward_to_go(mdp: FiniteMDP, b: Floats, discount: float) -> Steps:
+    R, one = mdp.table.reward, np.ones(len(mdp.table.p))
+    return Steps((R - b)[None], mdp.gamma * one[None], discount * one[None, None])
+
+
+def _whole_return(mdp: FiniteMDP, b: Floats) -> Steps:
+    R, one = mdp.table.reward, np.ones(len(mdp.table.p))
+    zero = 0 * one
+    return Steps(np.array([one, R - b]), np.array([zero, mdp.gamma * one]),
+                 np.array([[one, zero], [R, mdp.gamma * one]]))
+
+
+class Moments:
+    """Mean and covariance of a one-episode gradient estimator, over preferences h(s,a) with index s*A + a.
+
+    mean (S, A); covariance (SA, SA) and trace are computed when they are read, the trace without a covariance matrix.
+    `along(U)` gives the moments of U^T Z for any directions U (SA, K): the chain rule, at the price of K columns.
+    """
+
+    def __init__(self, chain: Chain, steps: Steps) -> None:
+        mdp, t = chain.mdp, chain.mdp.table
+        self._chain, self._steps, self._shape = chain, steps, mdp.admissible.shape
+        n, S, SA, gamma = len(steps.A), mdp.n_states, mdp.admissible.size, mdp.gamma
+        v, variance = values(chain).v[t.next], _return_variance(chain)[t.next]
+        A, C, B = steps
+        pair, weight = t.state * mdp.n_actions + t.action, chain.weight
+
+        def by_pair(x: Floats) -> Floats:  # sum over the outcomes of each (s, a), (SA,)
+            return np.bincount(pair, weights=weight * x, minlength=SA)
+
+        def step(x: Floats) -> Any:  # the same, kept apart by s', (SA, S)
+            return sparse.csr_array((weight * x, (pair, t.next)), shape=(SA, S))
+
+        def lifted(x: Floats) -> Any:  # (I - x P_pi) over the pairs (component, state)
+            m = len(x)
+            blocks = [[transitions(mdp, weight * x[i, j]) for j in range(m)] for i in range(m)]
+            return Solver(sparse.eye_array(m * S) - sparse.block_array(blocks))
+
+        # the score psi(s,a) = e_sa - sum_b pi(b|s) e_sb as rows of Psi (SA, SA), 0 where a is never taken
+        rows, pi = np.repeat(np.arange(S), mdp.n_actions), chain.policy.ravel()
+        own = sparse.csr_array((pi, (rows, np.arange(SA))), shape=(S, SA))
+        taken = sparse.diags_array((pi > 0).astype(float))
+        self._score = sparse.csr_array(taken @ (sparse.eye_array(SA) - own[rows]))
+        self._states = sparse.csr_array((np.ones(SA), (rows, np.arange(SA))), shape=(S, SA))
+
+        # E[D|s] and E[G D|s] as weights on the scores; the steps of Y' in E[G Y|s]
+        EG = t.reward + gamma * v
+        ED = A + C * v
+        self._mean_weights = [by_pair(x) for x in ED]
+        self._cross_weights = [by_pair(EG * x + gamma * c * variance) for x, c in zip(ED, C, strict=True)]
+        self._reward_steps = [[transitions(mdp, weight * t.reward * B[i, j]) for j in range(n)] for i in range(n)]
+        self._mean_solver, self._cross_solver = lifted(B), lifted(gamma * B)
+
+        # Lambda(s), and the local terms that it weighs
+        BB = np.einsum("ikx,jlx->ijklx", B, B).reshape(n * n, n * n, -1)
+        first = np.zeros((n * n, S))
+        first[-1] = mdp.start
+        weights = lifted(BB).solve(first.ravel(), transposed=True).reshape(n, n, S)[..., t.state]
+        DD = ED[:, None] * ED + C[:, None] * C * variance
+        self._square = by_pair((weights * DD).sum(axis=(0, 1)))
+        self._mean_steps = [step(x) for x in np.einsum("ijx,ix,jlx->lx", weights, A, B)]
+        self._cross_steps = [step(x) for x in np.einsum("ijx,ix,jlx->lx", weights, C, B)]
+
+    def _columns(self, U: Any) -> tuple[Any, Floats, Floats]:
+        """(Psi U (SA, K), E[U^T Y | s] for the last component (S, K), N (SA, K)), where U^T E[Y Y^T] U is
+
+        (Psi U)^T diag(square) (Psi U) + (Psi U)^T N + N^T (Psi U).
+        """
+        psi = self._score @ U
+        n, K, S = len(self._mean_weights), psi.shape[1], self._shape[0]
+
+        def gather(weights: Floats) -> Floats:  # sum over a of weights(s,a) psi(s,a), (S, K)
+            return _dense(self._states @ (sparse.diags_array(weights) @ psi))
+
+        right = np.concatenate([gather(w) for w in self._mean_weights])
+        m = self._mean_solver.solve(right).reshape(n, S, K)
+        right = np.concatenate([
+            gather(w) + sum(P @ m[j] for j, P in enumerate(steps))
+            for w, steps in zip(self._cross_weights, self._reward_steps, strict=True)
+        ])
+        c = self._cross_solver.solve(right).reshape(n, S, K)
+        N = sum(M @ m[j] for j, M in enumerate(self._mean_steps))
+        N = N + sum(M @ c[j] for j, M in enumerate(self._cross_steps))
+        return psi, m[-1], N
+
+    def along(self, U: ArrayLike) -> tuple[Floats, Floats]:
+        """(mean (K,), covariance (K, K)) of U^T Z for directions U (SA, K), a dense array or scipy sparse."""
+        psi, m, N = self._columns(U if sparse.issparse(U) else np.asarray(U, dtype=np.float64))
+        mean = self._chain.mdp.start @ m
+        cross = _dense(psi.T @ N)
+        square = _dense(psi.T @ (sparse.diags_array(self._square) @ psi))
+        return mean, square + cross + cross.T - np.outer(mean, mean)
+
+    def variances(self, U: ArrayLike) -> Floats:
+        """Var[u^T Z], (K,), for each column u of U (SA, K): the diagonal of `along`, without the matrix."""
+        psi, m, N = self._columns(U if sparse.issparse(U) else np.asarray(U, dtype=np.float64))
+        mean = self._chain.mdp.start @ m
+        square = np.asarray((psi * psi).T @ self._square).ravel()
+        cross = np.asarray((psi * N).sum(axis=0)).ravel()
+        return square + 2 * cross - mean**2
+
+    @cached_property
+    def mean(self) -> Floats:
+        """E[Z], (S, A)."""
+        # E[Z] = start^T (I - B P)^-1 E[D|s]: one adjoint solve instead of one for each coordinate
+        n, S = len(self._mean_weights), self._shape[0]
+        first = np.zeros((n, S))
+        first[-1] = self._chain.mdp.start
+        adjoint = self._mean_solver.solve(first.ravel(), transposed=True).reshape(n, S)
+        weights = sum(self._states.T @ x * w for x, w in zip(adjoint, self._mean_weights, strict=True))
+        return np.asarray(self._score.T @ weights).reshape(self._shape)
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """Cov[Z], (SA, SA)."""
+        return self.along(sparse.eye_array(self._score.shape[0], format="csc"))[1]
+
+    @cached_property
+    def trace(self) -> float:
+        """The sum of the variances of all coordinates, E|Z - E[Z]|^2."""
+        eye = sparse.eye_array(self._score.shape[0], format="csc")
+        live = np.flatnonzero(self._chain.policy.ravel() > 0)  # the score is 0 in all others
+        chunks = (eye[:, live[k : k + CHUNK]] for k in range(0, len(live), CHUNK))
+        return float(sum(self.variances(U).sum() for U in chunks))
+
+
+def _dense(x: Any) -> Floats:
+    return np.asarray(x.todense() if sparse.issparse(x) else x)
+
+
+def reinforce_moments(
+    mdp: FiniteMDP,
+    preferences: ArrayLike,
+    /,
+    *,
+    baseline: ArrayLike | None = None,
+    to_go: bool = True,
+    discounted: bool = True,
+) -> Moments:
+    """The exact moments of the one-episode REINFORCE estimator of dJ/dh for a tabular softmax.
+
+    to_go=True       Z = sum over t of gamma^t (G_t - b(S_t)) psi_t; discounted=False leaves gamma^t out (biased)
+    to_go=False      W = sum over t of (G_0 - gamma^t b(S_t)) psi_t: gamma stands inside G_0 only
+
+    preferences (S, A), terminal rows not read; baseline b: a number or (S,), by default 0. Index of a covariance:
+    s*A + a.
+
+    Raises ValueError for preferences or a baseline that are not finite, an improper policy at gamma = 1 (and, without
+    gamma^t or with the whole return, at any gamma: their sums of scores do not converge), and for
+    to_go=False with discounted=False, which names no estimator.
+    """
+    if not (to_go or discounted):
+        raise ValueError("the whole return has no gamma^t in front to leave out: discounted=False needs to_go=True")
+    pi = softmax_policy(mdp, preferences)
+    if not (to_go and discounted):
+        check_proper(mdp, pi)
+    b = np.broadcast_to(np.asarray(0.0 if baseline is None else baseline, dtype=np.float64), mdp.n_states)
+    if not np.isfinite(b).all():
+        raise ValueError(f"the baseline of state {mdp.states[int(np.argmax(~np.isfinite(b)))]!r} is not finite")
+    at = b[mdp.table.state]
+    steps = _reward_to_go(mdp, at, mdp.gamma if discounted else 1.0) if to_go else _whole_return(mdp, at)
+    return Moments(Chain(mdp, pi), steps)

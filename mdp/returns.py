@@ -1,0 +1,35 @@
+"""Returns. Sutton & Barto (2nd ed.), equations 3.8 and 3.9: G_t = R_{t+1} + gamma G_{t+1}, and G_T = 0."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mdp.table import Floats, checked_gamma
+
+
+def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = None) -> Floats:
+    """G_t for every t; `rewards[..., t]` is R_{t+1}. Time is the last axis, and the shape is kept.
+
+    mask: bool, like rewards; False where an episode had ended: the reward there is not read and G is 0.
+    Raises ValueError for a mask of another shape, and for gamma outside [0, 1].
+    """
+    gamma = checked_gamma(gamma)
+    G = np.array(rewards, dtype=np.float64)
+    if G.ndim == 0:
+        raise ValueError("rewards need a time axis: rewards[..., t] is R_{t+1}")
+    if mask is not None:
+        if np.shape(mask) != G.shape:
+            raise ValueError(f"mask has shape {np.shape(mask)}, rewards {G.shape}")
+        G = np.where(mask, G, 0.0)
+    for t in reversed(range(G.shape[-1] - 1)):
+        G[..., t] += gamma * G[..., t + 1]
+    return G
+
+
+def discounted_return(rewards: ArrayLike, gamma: float) -> Floats:
+    """G_0 = sum over t of gamma^t R_{t+1}; time is the last axis and is summed away. 0 for no rewards."""
+    R = np.asarray(rewards, dtype=np.float64)
+    if R.ndim == 0:
+        raise ValueError("rewards need a time axis: rewards[..., t] is R_{t+1}")
+    return np.asarray(R @ np.float64(checked_gamma(gamma)) ** np.arange(R.shape[-1]))

@@ -1,0 +1,33 @@
+"""A time limit made part of the MDP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mdp.table import Outcomes
+
+if TYPE_CHECKING:
+    from mdp.finite import FiniteMDP
+
+
+def unroll(mdp: FiniteMDP, horizon: int, /) -> FiniteMDP:
+    """The MDP that ends after `horizon` steps: states (t, s), t = 0 .. horizon, with index t S + s.
+
+    All states with t = horizon are terminal, and (t, s) where s is. Observations stay those of s, so that an agent
+    sees no clock. S (horizon + 1) states. Raises ValueError for a horizon below 1.
+    """
+    if horizon < 1:
+        raise ValueError(f"the horizon must be at least 1, not {horizon}")
+    t, S = mdp.table, mdp.n_states
+    shift = S * np.repeat(np.arange(horizon), len(t.p))
+    s, a, after, r, p = (np.tile(x, horizon) for x in t)
+    return type(mdp)(
+        Outcomes(s + shift, a, after + shift + S, r, p),
+        states=[(k, label) for k in range(horizon + 1) for label in mdp.states],
+        actions=mdp.actions,
+        gamma=mdp.gamma,
+        start=np.concatenate([mdp.start, np.zeros(S * horizon)]),
+        observations=np.concatenate([mdp.observations] * (horizon + 1)),
+    )
