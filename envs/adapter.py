@@ -1,0 +1,80 @@
+"""A FiniteMDP as a Gymnasium environment: pure rules in the table, a thin stateful skin around it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from mdp import FiniteMDP
+
+
+class MDPEnv(gymnasium.Env[Any, Any]):
+    """Plays `mdp`, which it carries as `.mdp`; `FiniteMDP.from_gymnasium` takes it from there.
+
+    Observations are rows of mdp.observations: Discrete where they are non-negative integers, else a Box. Actions are
+    indices. `info` holds "state", the label, and "action_mask" (A,) int8, the actions that are admissible.
+    `reset(options={"state": label})` starts in a given state. No time limit: wrap, or unroll the MDP.
+
+    step raises ValueError for an action outside A(s) and after the end of an episode.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+
+    def __init__(self, mdp: FiniteMDP, *, render_mode: str | None = None) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"unknown render_mode {render_mode!r}; it may be {self.metadata['render_modes']}")
+        self.mdp, self.render_mode = mdp, render_mode
+        self.action_space = gymnasium.spaces.Discrete(mdp.n_actions)
+        self.observation_space = _space(mdp.observations)
+        self._first = np.searchsorted(
+            mdp.table.state * mdp.n_actions + mdp.table.action, np.arange(mdp.admissible.size + 1)
+        )
+        self._state: int | None = None
+        self._last = ""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if options and "state" in options:
+            self._state = self.mdp.state_index(options["state"])
+        else:
+            self._state = int(self.np_random.choice(self.mdp.n_states, p=self.mdp.start / self.mdp.start.sum()))
+        self._last = ""
+        return self._seen(self._state)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        mdp, s, a = self.mdp, self._state, int(action)
+        if s is None or mdp.terminal[s]:
+            raise ValueError("the episode is over: call reset")
+        if not (0 <= a < mdp.n_actions and mdp.admissible[s, a]):
+            allowed = [mdp.actions[x] for x in np.flatnonzero(mdp.admissible[s])]
+            raise ValueError(f"action {a} is not admissible in state {mdp.states[s]!r}; its actions are {allowed}")
+        row = slice(self._first[s * mdp.n_actions + a], self._first[s * mdp.n_actions + a + 1])
+        p = mdp.table.p[row]
+        k = row.start + int(np.searchsorted(np.cumsum(p) / p.sum(), self.np_random.random(), side="right"))
+        self._state, reward = int(mdp.table.next[k]), float(mdp.table.reward[k])
+        self._last = f" after {mdp.actions[a]!r} with reward {reward:g}"
+        observation, info = self._seen(self._state)
+        return observation, reward, bool(mdp.terminal[self._state]), False, info
+
+    def _seen(self, s: int) -> tuple[Any, dict[str, Any]]:
+        mask = self.mdp.admissible[s].astype(np.int8)
+        return self._observation(s), {"state": self.mdp.states[s], "action_mask": mask}
+
+    def _observation(self, s: int) -> Any:
+        seen = self.mdp.observations[s]
+        return np.int64(seen) if isinstance(self.observation_space, gymnasium.spaces.Discrete) else np.array(seen)
+
+    def render(self) -> Any:
+        """"ansi": the state in words."""
+        if self.render_mode is None or self._state is None:
+            return None
+        return f"in {self.mdp.states[self._state]!r}{self._last}\n"
+
+
+def _space(observations: NDArray[Any]) -> gymnasium.spaces.Space[Any]:
+    if observations.ndim == 1 and observations.dtype.kind in "iu" and observations.min() >= 0:
+        return gymnasium.spaces.Discrete(int(observations.max()) + 1)
+    return gymnasium.spaces.Box(observations.min(), observations.max(), observations.shape[1:], observations.dtype.type)

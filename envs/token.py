@@ -1,0 +1,135 @@
+"""Text as an MDP: a state is a prompt and what was written so far, an action is the next token.
+
+The reward of a completion is paid with its last token, R_T = reward(prompt, completion), and all else pays 0. A
+completion ends at the token `eos`, which it then contains, or at the horizon. The default instance (registered as
+exactrl/Tokens-v0) has 15 completions for each of two prompts; its v* is known by looking at all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.answers import Answer, Entry
+from mdp import FiniteMDP
+
+Tokens = tuple[int, ...]
+PAD = -1  # in observations, after the last token; never a token
+END = "end"
+
+
+class TokenMDP:
+    """A problem of writing: vocabulary, horizon, prompts, and a reward for each completion.
+
+    vocabulary            a size, or a sequence of strings
+    horizon               the most tokens of a completion
+    reward                reward(prompt, completion) -> float, both tuples of token ids
+    prompts               tuples of token ids, of any lengths; by default one empty prompt
+    prompt_probabilities  P(prompt), by default uniform
+    eos                   the token (id, or string of the vocabulary) that ends a completion; None: only the horizon does
+
+    Raises ValueError for a token that is none, a prompt that stands twice, a horizon or vocabulary below 1.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int | Sequence[str],
+        horizon: int,
+        reward: Callable[[Tokens, Tokens], float],
+        *,
+        prompts: Iterable[Sequence[int]] | None = None,
+        prompt_probabilities: Sequence[float] | None = None,
+        eos: int | str | None = None,
+        gamma: float = 1.0,
+    ) -> None:
+        self.vocabulary = tuple(range(vocabulary)) if isinstance(vocabulary, int) else tuple(vocabulary)
+        self.horizon, self.reward, self.gamma = horizon, reward, gamma
+        self.prompts: tuple[Tokens, ...] = ((),) if prompts is None else tuple(tuple(map(int, x)) for x in prompts)
+        self.prompt_probabilities = prompt_probabilities
+        self.eos = self._token(eos) if isinstance(eos, str) else eos
+        if horizon < 1 or not self.vocabulary or not self.prompts:
+            raise ValueError(
+                f"a horizon of {horizon}, {len(self.vocabulary)} tokens and {len(self.prompts)} prompts: "
+                f"each must be at least 1"
+            )
+        if len(set(self.prompts)) != len(self.prompts):
+            raise ValueError("a prompt stands twice; give it its probability once")
+        for token in {x for prompt in self.prompts for x in prompt} | ({self.eos} - {None}):
+            if not 0 <= token < len(self.vocabulary):
+                raise ValueError(f"{token} is no token: the vocabulary has the ids 0 .. {len(self.vocabulary) - 1}")
+
+    def _token(self, name: str) -> int:
+        if name not in self.vocabulary:
+            raise ValueError(f"{name!r} is not in the vocabulary")
+        return self.vocabulary.index(name)
+
+    def ends(self, completion: Tokens) -> bool:
+        """The completion is over: it has the length of the horizon, or ends with eos."""
+        return len(completion) == self.horizon or (bool(completion) and completion[-1] == self.eos)
+
+    def observation(self, prompt: Tokens, completion: Tokens) -> NDArray[np.int64]:
+        """Token ids, padded with -1 to (longest prompt + horizon,)."""
+        ids = np.full(max(map(len, self.prompts)) + self.horizon, PAD)
+        ids[: len(prompt) + len(completion)] = prompt + completion
+        return ids
+
+    def finite(
+        self, max_states: int = 100_000, tokens: Callable[[NDArray[np.int64]], Iterable[int]] | None = None
+    ) -> FiniteMDP:
+        """The exact MDP: states (prompt, completion so far), and ONE terminal state, "end", last.
+
+        Observations are token ids, padded with -1. tokens(observation) -> the ids that may follow; default all.
+        Raises ValueError where there are more than max_states states, and for a reward that is not finite.
+        """
+        outcomes: dict[tuple[Any, int], list[tuple[float, Any, float]]] = {}
+        waiting = [(prompt, ()) for prompt in reversed(self.prompts)]
+        states: list[Any] = []
+        while waiting:
+            prompt, written = state = waiting.pop()
+            states.append(state)
+            if len(states) >= max_states:
+                raise ValueError(f"more than {max_states} states: a shorter horizon, tokens=, or a larger max_states")
+            allowed = range(len(self.vocabulary)) if tokens is None else tokens(self.observation(*state))
+            for token in sorted({int(x) for x in allowed}, reverse=True):
+                longer = (*written, token)
+                over = self.ends(longer)
+                reward = float(self.reward(prompt, longer)) if over else 0.0
+                outcomes[state, token] = [(1.0, END if over else (prompt, longer), reward)]
+                if not over:
+                    waiting.append((prompt, longer))
+        return FiniteMDP.from_outcomes(
+            outcomes,
+            gamma=self.gamma,
+            start=self._start(),
+            states=[*states, END],
+            actions=range(len(self.vocabulary)),
+            observations=[*(self.observation(*state) for state in states), self.observation((), ())],
+        )
+
+    def _start(self) -> dict[Any, float]:
+        n = len(self.prompts)
+        p = [1 / n] * n if self.prompt_probabilities is None else self.prompt_probabilities
+        if len(p) != n:
+            raise ValueError(f"{len(p)} prompt probabilities for {n} prompts")
+        return {(prompt, ()): float(x) for prompt, x in zip(self.prompts, p, strict=True)}
+
+
+def tokens(gamma: float = 1.0) -> FiniteMDP:
+    """Three tokens "a", "b", "." (the end), at most three of them, after the prompt "a" or "b".
+
+    A completion earns 1/2 for every token that repeats the prompt, 1 if it ends with ".", and -0.2 for its length.
+    """
+
+    def reward(prompt: Tokens, completion: Tokens) -> float:
+        return completion.count(prompt[0]) / 2 + (completion[-1] == 2) - 0.2 * len(completion)
+
+    return TokenMDP("ab.", 3, reward, prompts=[(0,), (1,)], eos=".", gamma=gamma).finite()
+
+
+ENTRY = Entry(
+    tokens,
+    (Answer("optimal", 1.0, {((0,), ()): 1.4, ((1,), ()): 1.4}, "the prompt's token twice, then the end: 1 + 1 - 0.6"),),
+)

@@ -1,0 +1,39 @@
+"""The random walk. Sutton & Barto (2nd ed.), Example 6.2.
+
+        [left end] - A - B - C - D - E - [right end]        +1 on reaching the right end, else 0; starts in the middle
+
+The book's walk is the uniform policy over "left" and "right": v(A) .. v(E) = 1/6 .. 5/6, the probability of ending
+on the right. v* = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from string import ascii_uppercase
+
+from envs.answers import Answer, Entry
+from mdp import FiniteMDP
+
+LEFT, RIGHT = "left end", "right end"
+
+
+def random_walk(n: int = 5, gamma: float = 1.0) -> FiniteMDP:
+    """n states in a row between two terminal ones: "A", "B", ... up to 26, else 1 .. n. Raises ValueError for n < 1."""
+    if n < 1:
+        raise ValueError(f"the walk needs at least 1 state, not {n}")
+    names: list[Hashable] = list(ascii_uppercase[:n] if n <= 26 else range(1, n + 1))
+    line = [LEFT, *names, RIGHT]
+    outcomes = {}
+    for i, s in enumerate(names, start=1):
+        outcomes[s, "left"] = [(1.0, line[i - 1], 0.0)]
+        outcomes[s, "right"] = [(1.0, line[i + 1], float(line[i + 1] == RIGHT))]
+    return FiniteMDP.from_outcomes(outcomes, gamma=gamma, states=line, start={names[n // 2]: 1.0})
+
+
+ENTRY = Entry(
+    random_walk,
+    (
+        Answer("uniform", 1.0, {s: (i + 1) / 6 for i, s in enumerate("ABCDE")}, "Example 6.2"),
+        Answer("optimal", 1.0, dict.fromkeys("ABCDE", 1.0), "to the right"),
+    ),
+)
