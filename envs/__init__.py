@@ -5,7 +5,7 @@
 
 from envs.adapter import MDPEnv
 from envs.answers import Answer, Entry
-from envs.bandit import bandit, contextual_bandit
+from envs.bandits import bandit, contextual_bandit
 from envs.corridor import short_corridor
 from envs.gridworld import gridworld_4x4, gridworld_5x5
 from envs.registry import ZOO, register

@@ -11,11 +11,23 @@ from numpy.typing import NDArray
 from mdp import FiniteMDP
 
 
+class AdmissibleActions(gymnasium.spaces.Discrete):
+    """Discrete(A) whose `sample()` draws from A(s), s the current state of the environment that it belongs to."""
+
+    def __init__(self, mdp: FiniteMDP) -> None:
+        super().__init__(mdp.n_actions)
+        self.now = mdp.admissible.any(axis=0).astype(np.int8)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
+        """One admissible action; a mask or probabilities of one's own take the place of A(s)."""
+        return super().sample(self.now if mask is None and probability is None else mask, probability)
+
+
 class MDPEnv(gymnasium.Env[Any, Any]):
     """Plays `mdp`, which it carries as `.mdp`; `FiniteMDP.from_gymnasium` takes it from there.
 
     Observations are rows of mdp.observations: Discrete where they are non-negative integers, else a Box. Actions are
-    indices. `info` holds "state", the label, and "action_mask" (A,) int8, the actions that are admissible.
+    indices; action_space.sample() draws from A(s). `info` holds "state", the label, and "action_mask" (A,) int8, the actions that are admissible.
     `reset(options={"state": label})` starts in a given state. No time limit: wrap, or unroll the MDP.
 
     step raises ValueError for an action outside A(s) and after the end of an episode.
@@ -27,7 +39,7 @@ class MDPEnv(gymnasium.Env[Any, Any]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"unknown render_mode {render_mode!r}; it may be {self.metadata['render_modes']}")
         self.mdp, self.render_mode = mdp, render_mode
-        self.action_space = gymnasium.spaces.Discrete(mdp.n_actions)
+        self.action_space = AdmissibleActions(mdp)
         self.observation_space = _space(mdp.observations)
         self._first = np.searchsorted(
             mdp.table.state * mdp.n_actions + mdp.table.action, np.arange(mdp.admissible.size + 1)
@@ -61,6 +73,8 @@ class MDPEnv(gymnasium.Env[Any, Any]):
 
     def _seen(self, s: int) -> tuple[Any, dict[str, Any]]:
         mask = self.mdp.admissible[s].astype(np.int8)
+        if mask.any():
+            self.action_space.now = mask
         return self._observation(s), {"state": self.mdp.states[s], "action_mask": mask}
 
     def _observation(self, s: int) -> Any:

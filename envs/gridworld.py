@@ -69,27 +69,27 @@ def _by_row(*rows: tuple[float, ...]) -> dict[Cell, float]:
     return {(i, j): value for i, row in enumerate(rows) for j, value in enumerate(row)}
 
 
+def _row_0(*values: float) -> dict[Cell, float]:
+    return _by_row(values)
+
+
+V_A = 10 / (1 - 0.9**5)  # A again after five steps, for ever
 GRIDWORLD_5X5 = Entry(
     gridworld_5x5,
     (
         Answer(
             "uniform",
             0.9,
-            {
-                (0, 0): 3.3089963356, (0, 1): 8.7892918626, (0, 2): 4.4276191826, (0, 3): 5.3223675934,
-                (0, 4): 1.4921787587, (4, 0): -1.8577005503, (4, 4): -1.9751790483,
-            },
+            _row_0(3.3089963356, 8.7892918626, 4.4276191826, 5.3223675934, 1.4921787587)
+            | {(4, 0): -1.8577005503, (4, 4): -1.9751790483},
             "Figure 3.2, in double precision",
-        ),  # fmt: skip
+        ),
         Answer(
             "optimal",
             0.9,
-            {
-                (0, 0): 0.9 * 10 / (1 - 0.9**5), (0, 1): 10 / (1 - 0.9**5), (0, 2): 0.9 * 10 / (1 - 0.9**5),
-                (0, 3): 19.4194280970, (0, 4): 17.4774852873,
-            },
+            _row_0(0.9 * V_A, V_A, 0.9 * V_A, 19.4194280970, 17.4774852873),
             "Figure 3.5; v*(A) = 10 / (1 - .9^5)",
-        ),  # fmt: skip
+        ),
     ),
 )
 GRIDWORLD_4X4 = Entry(

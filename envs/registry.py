@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from envs import bandit, corridor, gridworld, robot, token, walk
+from envs import bandits, corridor, gridworld, robot, token, walk
 from envs.adapter import MDPEnv
 from envs.answers import Entry
 
@@ -16,8 +16,8 @@ ZOO: dict[str, Entry] = {
     "Gridworld4x4": gridworld.GRIDWORLD_4X4,
     "RecyclingRobot": robot.ENTRY,
     "RandomWalk": walk.ENTRY,
-    "Bandit": bandit.BANDIT,
-    "ContextualBandit": bandit.CONTEXTUAL_BANDIT,
+    "Bandit": bandits.BANDIT,
+    "ContextualBandit": bandits.CONTEXTUAL_BANDIT,
     "Tokens": token.ENTRY,
 }
 

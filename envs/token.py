@@ -29,7 +29,7 @@ class TokenMDP:
     reward                reward(prompt, completion) -> float, both tuples of token ids
     prompts               tuples of token ids, of any lengths; by default one empty prompt
     prompt_probabilities  P(prompt), by default uniform
-    eos                   the token (id, or string of the vocabulary) that ends a completion; None: only the horizon does
+    eos                   the token (its id or its string) that ends a completion; None: only the horizon does
 
     Raises ValueError for a token that is none, a prompt that stands twice, a horizon or vocabulary below 1.
     """
@@ -131,5 +131,5 @@ def tokens(gamma: float = 1.0) -> FiniteMDP:
 
 ENTRY = Entry(
     tokens,
-    (Answer("optimal", 1.0, {((0,), ()): 1.4, ((1,), ()): 1.4}, "the prompt's token twice, then the end: 1 + 1 - 0.6"),),
+    (Answer("optimal", 1.0, {((0,), ()): 1.4, ((1,), ()): 1.4}, "the prompt's token twice, then the end"),),
 )

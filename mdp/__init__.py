@@ -4,14 +4,14 @@ numpy and scipy alone. Notation is that of Sutton & Barto, 2nd edition.
 """
 
 from mdp.control import Solution, solve
-from mdp.enumerate import Trajectory, enumerate_trajectories
+from mdp.enumeration import Trajectory, enumerate_trajectories
 from mdp.episodes import Episodes
 from mdp.evaluation import Evaluation, evaluate, occupancy, sweeps
 from mdp.finite import FiniteMDP
 from mdp.gradient import complex_step, policy_gradient, softmax_policy
 from mdp.moments import Moments, reinforce_moments, return_variance
 from mdp.returns import discounted_return, returns_to_go
-from mdp.simulate import Simulator, simulate
+from mdp.simulation import Simulator, simulate
 from mdp.unrolling import unroll
 
 __all__ = [

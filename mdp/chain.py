@@ -64,12 +64,13 @@ def transitions(mdp: FiniteMDP, weight: NDArray[Any]) -> sparse.csr_array[Any]:
 
 
 class Solver:
-    """A sparse LU factorisation of a square matrix; `solve(b)`, and `solve(b, transposed=True)`; b is (n,) or (n, K)."""
+    """A sparse LU factorisation of a square matrix (n, n)."""
 
     def __init__(self, matrix: Any) -> None:
         self._factor = splu(sparse.csc_array(matrix))
 
     def solve(self, b: NDArray[Any], *, transposed: bool = False) -> NDArray[Any]:
+        """x with A x = b, or A^T x = b; b is (n,) or (n, K)."""
         return np.asarray(self._factor.solve(np.ascontiguousarray(b), "T" if transposed else "N"))
 
 

@@ -129,7 +129,7 @@ def _named(mdp: FiniteMDP, states: Ints) -> str:
 # ---- methods: (mdp, policy, tolerance, show) -> Found ----
 
 
-def policy_iteration(mdp: FiniteMDP, policy: Ints, tolerance: float, show: Progress) -> Found:
+def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Progress) -> Found:
     """Howard (1960): evaluate exactly, improve strictly, until nothing is better (S&B section 4.3)."""
     states, iterations = np.arange(mdp.n_states), 0
     while True:
@@ -152,6 +152,11 @@ def _refuse_profitable_loop(mdp: FiniteMDP, policy: Ints) -> None:
             f"at gamma = 1 positive reward can be earned for ever in {_named(mdp, loop)}: v* is infinite there; take "
             f"gamma < 1, or unroll(mdp, horizon)"
         )
+
+
+def _by_policy_iteration(mdp: FiniteMDP, start: Ints, tolerance: float, show: Progress) -> Found:
+    del tolerance  # it ends at rounding
+    return policy_iteration(mdp, start, show)
 
 
 def _near_optimal(mdp: FiniteMDP, v: Floats, start: Ints, slack: float) -> Ints:
@@ -184,21 +189,21 @@ def _finished(
     policy = _near_optimal(mdp, v, start, tolerance)
     if mdp.gamma < 1:
         return Found(v, policy, sweeps, bound)
-    found = policy_iteration(mdp, policy, tolerance, show)
+    found = policy_iteration(mdp, policy, show)
     return found._replace(iterations=sweeps + found.iterations)
 
 
 def _by_linear_programming(mdp: FiniteMDP, start: Ints, tolerance: float, show: Progress) -> Found:
     v, iterations = linear_programming(mdp)
     policy = _near_optimal(mdp, v, start, max(tolerance, 1e-6 * _scale(mdp.backup(v))))
-    found = policy_iteration(mdp, policy, tolerance, show)
+    found = policy_iteration(mdp, policy, show)
     return found._replace(iterations=iterations + found.iterations)
 
 
 METHODS: dict[str, Callable[[FiniteMDP, Ints, float, Progress], Found]] = {
-    "auto": policy_iteration,
+    "auto": _by_policy_iteration,
     "value_iteration": _by_value_iteration,
-    "policy_iteration": policy_iteration,
+    "policy_iteration": _by_policy_iteration,
     "modified_policy_iteration": _by_modified,
     "linear_programming": _by_linear_programming,
 }

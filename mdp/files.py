@@ -90,7 +90,7 @@ def _table(fields: dict[str, Any], n_states: int, n_actions: int) -> Outcomes:
             raise ValueError(f"the column {name!r} has shape {x.shape} and type {x.dtype}")
     for name, n in (("state", n_states), ("action", n_actions), ("next", n_states)):
         x = columns[name]
-        if x.size and not (0 <= x.min() and x.max() < n):
+        if x.size and (x.min() < 0 or x.max() >= n):
             raise ValueError(f"the column {name!r} must lie in 0 .. {n - 1}")
     return Outcomes(**{name: columns[name].astype(kind) for name, kind in COLUMNS.items()})
 

@@ -236,7 +236,7 @@ class FiniteMDP:
     # ---- files ----
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to `.npz` or `.json`, by the ending. Raises ValueError for another ending or a label json cannot hold."""
+        """Write to `.npz` or `.json`, by the ending. Raises ValueError for another ending or an unwritable label."""
         files.save(self, path)
 
     @classmethod

@@ -5,9 +5,9 @@ Y_t that each step makes from the next one,
 
     Y_t = (A + C G_{t+1}) psi_t + B Y_{t+1}        with A, C (n,) and B (n, n) from (S_t, R_{t+1}) alone:
 
-    reward-to-go   Z = sum over t of gamma^t (G_t - b(S_t)) psi_t       A = R - b       C = gamma        B = gamma
-    whole return   W = sum over t of (G_0 - gamma^t b(S_t)) psi_t,      A = (1, R - b)  C = (0, gamma)   B = [[1, 0],
-                       beside Psi = sum over t of psi_t                                                       [R, gamma]]
+    reward-to-go   Z = sum over t of gamma^t (G_t - b(S_t)) psi_t      A = R - b       C = gamma       B = gamma
+    whole return   W = sum over t of (G_0 - gamma^t b(S_t)) psi_t,     A = (1, R - b)  C = (0, gamma)  B = [[1, 0],
+                       beside Psi = sum over t of psi_t                                                    [R, gamma]]
 
 so that E[Y|s], E[G Y|s] and the weights of E[Y Y^T|s] solve sparse linear systems over the states. No E[Y Y^T|s] is
 stored: with Lambda(s) (n, n) the adjoint of the recursion, started at the last component in S_0 (for reward-to-go it is

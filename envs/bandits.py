@@ -2,8 +2,8 @@
 
 k-armed: Sutton & Barto (2nd ed.), section 2.3, with rewards mean + 1 or mean - 1 (variance 1, as in the testbed).
 
-Contextual: the one-step objective of fine-tuning a language model. A prompt o is drawn from P(o), the agent answers with
-a response a, the reward is r(o, a):
+Contextual: the one-step objective of fine-tuning a language model. A prompt o is drawn from P(o), the agent answers
+with a response a, the reward is r(o, a):
 
     J(theta) = sum over o of P(o) sum over a of pi_theta(a|o) r(o, a)
 
