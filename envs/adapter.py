@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from operator import index
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,7 +17,7 @@ class AdmissibleActions(gymnasium.spaces.Discrete):
 
     def __init__(self, mdp: FiniteMDP) -> None:
         super().__init__(mdp.n_actions)
-        self.now = mdp.admissible.any(axis=0).astype(np.int8)
+        self.now = np.asarray(mdp.admissible.any(axis=0), dtype=np.int8)
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
         """One admissible action; a mask or probabilities of one's own take the place of A(s)."""
@@ -27,13 +28,16 @@ class MDPEnv(gymnasium.Env[Any, Any]):
     """Plays `mdp`, which it carries as `.mdp`; `FiniteMDP.from_gymnasium` takes it from there.
 
     Observations are rows of mdp.observations: Discrete where they are non-negative integers, else a Box. Actions are
-    indices; action_space.sample() draws from A(s). `info` holds "state", the label, and "action_mask" (A,) int8, the actions that are admissible.
-    `reset(options={"state": label})` starts in a given state. No time limit: wrap, or unroll the MDP.
+    indices; action_space.sample() draws from A(s). `info` holds "state", the index, "label", the state in words, and
+    "action_mask" (A,) int8, A(s). `reset(options={"state": label})` starts in a given state. No time limit: wrap, or
+    unroll the MDP.
 
-    step raises ValueError for an action outside A(s) and after the end of an episode.
+    step raises ValueError for an action outside A(s) and after the end of an episode, TypeError for one that is no
+    integer.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    action_space: AdmissibleActions
 
     def __init__(self, mdp: FiniteMDP, *, render_mode: str | None = None) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -57,7 +61,7 @@ class MDPEnv(gymnasium.Env[Any, Any]):
         return self._seen(self._state)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        mdp, s, a = self.mdp, self._state, int(action)
+        mdp, s, a = self.mdp, self._state, index(action)
         if s is None or mdp.terminal[s]:
             raise ValueError("the episode is over: call reset")
         if not (0 <= a < mdp.n_actions and mdp.admissible[s, a]):
@@ -75,7 +79,7 @@ class MDPEnv(gymnasium.Env[Any, Any]):
         mask = self.mdp.admissible[s].astype(np.int8)
         if mask.any():
             self.action_space.now = mask
-        return self._observation(s), {"state": self.mdp.states[s], "action_mask": mask}
+        return self._observation(s), {"state": s, "label": str(self.mdp.states[s]), "action_mask": mask}
 
     def _observation(self, s: int) -> Any:
         seen = self.mdp.observations[s]

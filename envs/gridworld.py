@@ -12,7 +12,7 @@ is the book's number, 4 row + column.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from envs.answers import Answer, Entry
 from mdp import FiniteMDP
@@ -65,11 +65,11 @@ def _on_grid(cell: Cell, n: int) -> bool:
     return 0 <= cell[0] < n and 0 <= cell[1] < n
 
 
-def _by_row(*rows: tuple[float, ...]) -> dict[Cell, float]:
+def _by_row(*rows: tuple[float, ...]) -> dict[Hashable, float]:
     return {(i, j): value for i, row in enumerate(rows) for j, value in enumerate(row)}
 
 
-def _row_0(*values: float) -> dict[Cell, float]:
+def _row_0(*values: float) -> dict[Hashable, float]:
     return _by_row(values)
 
 

@@ -57,7 +57,7 @@ class TokenMDP:
             )
         if len(set(self.prompts)) != len(self.prompts):
             raise ValueError("a prompt stands twice; give it its probability once")
-        for token in {x for prompt in self.prompts for x in prompt} | ({self.eos} - {None}):
+        for token in [*(x for prompt in self.prompts for x in prompt), *([] if self.eos is None else [self.eos])]:
             if not 0 <= token < len(self.vocabulary):
                 raise ValueError(f"{token} is no token: the vocabulary has the ids 0 .. {len(self.vocabulary) - 1}")
 
@@ -82,10 +82,11 @@ class TokenMDP:
         """The exact MDP: states (prompt, completion so far), and ONE terminal state, "end", last.
 
         Observations are token ids, padded with -1. tokens(observation) -> the ids that may follow; default all.
-        Raises ValueError where there are more than max_states states, and for a reward that is not finite.
+        Raises ValueError where there are more than max_states states, for a state that no token may follow, and for
+        a reward that is not finite.
         """
         outcomes: dict[tuple[Any, int], list[tuple[float, Any, float]]] = {}
-        waiting = [(prompt, ()) for prompt in reversed(self.prompts)]
+        waiting: list[tuple[Tokens, Tokens]] = [(prompt, ()) for prompt in reversed(self.prompts)]
         states: list[Any] = []
         while waiting:
             prompt, written = state = waiting.pop()
@@ -93,7 +94,10 @@ class TokenMDP:
             if len(states) >= max_states:
                 raise ValueError(f"more than {max_states} states: a shorter horizon, tokens=, or a larger max_states")
             allowed = range(len(self.vocabulary)) if tokens is None else tokens(self.observation(*state))
-            for token in sorted({int(x) for x in allowed}, reverse=True):
+            following = sorted({int(x) for x in allowed}, reverse=True)
+            if not following:
+                raise ValueError(f"no token may follow prompt {prompt} and completion {written}; eos ends a completion")
+            for token in following:
                 longer = (*written, token)
                 over = self.ends(longer)
                 reward = float(self.reward(prompt, longer)) if over else 0.0

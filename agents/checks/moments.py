@@ -1,0 +1,99 @@
+"""The exact moments of one-episode REINFORCE for any torch policy: the chain rule over `mdp.reinforce_moments`.
+
+With h = log pi as preferences (the softmax of log pi is pi), and J_h = dh / dtheta (SA, d), the estimator for theta is
+J_h^T Z, so its mean is J_h^T E[Z] and its covariance J_h^T Cov[Z] J_h. Along directions u (d, K) only J_h u is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from agents.checks.objective import check_double, split
+from agents.policies.softmax import SoftmaxPolicy, live_log_probabilities
+from mdp import FiniteMDP, Moments, reinforce_moments
+
+CHUNK = 256  # directions differentiated at a time
+
+
+class GradientMoments(NamedTuple):
+    """mean (K,) and covariance (K, K) of the one-episode estimator along K directions; trace of the covariance."""
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    @property
+    def trace(self) -> float:
+        return float(np.trace(self.covariance))
+
+
+def gradient_moments(
+    policy: SoftmaxPolicy,
+    mdp: FiniteMDP,
+    /,
+    *,
+    directions: ArrayLike | Tensor | None = None,
+    baseline: ArrayLike | None = None,
+    to_go: bool = True,
+    discounted: bool = True,
+) -> GradientMoments:
+    """The exact mean and covariance of the one-episode REINFORCE estimator of dJ/dtheta.
+
+    directions (d, K): the moments of u^T (estimator) for each column u; None: every coordinate of theta, in the order
+    of policy.parameters(). baseline, to_go, discounted: as in `mdp.reinforce_moments`, whose errors are raised too.
+    """
+    moments = preference_moments(policy, mdp, baseline=baseline, to_go=to_go, discounted=discounted)
+    u = torch.eye(dimension(policy), dtype=torch.float64) if directions is None else torch.as_tensor(directions)
+    return GradientMoments(*moments.along(in_preferences(policy, mdp, u)))
+
+
+def dimension(policy: torch.nn.Module) -> int:
+    """d, the number of parameters."""
+    return sum(p.numel() for p in policy.parameters())
+
+
+def preference_moments(policy: SoftmaxPolicy, mdp: FiniteMDP, /, **estimator: Any) -> Moments:
+    """`mdp.reinforce_moments` at h = log pi."""
+    check_double(policy)
+    h = np.full(mdp.admissible.shape, -np.inf)
+    with torch.no_grad():
+        h[~mdp.terminal] = live_log_probabilities(policy, mdp).cpu().numpy()
+    return reinforce_moments(mdp, h, **estimator)
+
+
+def in_preferences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64]:
+    """J_h u for each column u of directions (d, K), (SA, K), h = log pi: one forward derivative for each.
+
+    0 in terminal states and for actions that are never taken.
+    """
+    theta = {name: p.detach() for name, p in policy.named_parameters()}
+    like = next(iter(theta.values()))
+
+    def log_pi(parameters: dict[str, Tensor]) -> Tensor:
+        return live_log_probabilities(Bound(policy, parameters), mdp)  # type: ignore[arg-type]
+
+    def along(u: Tensor) -> Tensor:
+        out: Tensor = torch.func.jvp(log_pi, (theta,), (split(policy, u),))[1]
+        return out
+
+    never = log_pi(theta).detach() == -torch.inf
+    columns = [torch.func.vmap(along)(part) for part in directions.to(like).T.split(CHUNK)]
+    live = torch.cat(columns).masked_fill(never, 0.0).cpu().numpy()  # (K, L, A)
+    U = np.zeros((len(live), *mdp.admissible.shape))
+    U[:, ~mdp.terminal] = live
+    return U.reshape(len(live), -1).T
+
+
+class Bound:
+    """A policy called with other parameters."""
+
+    def __init__(self, policy: SoftmaxPolicy, parameters: dict[str, Tensor]) -> None:
+        self._policy, self._parameters = policy, parameters
+
+    def __call__(self, *args: Any) -> Tensor:
+        out: Tensor = torch.func.functional_call(self._policy, self._parameters, args)
+        return out

@@ -1,0 +1,109 @@
+"""J(theta) and its gradient, exact, for any torch policy.
+
+    J = start . v,        (I - gamma P_pi) v = r_pi            `exact_objective`: autograd goes through the solve
+    grad J = sum over s of eta(s) sum over a of grad pi(a|s) q_pi(s,a)     `exact_gradient`: the theorem (S&B 13.5)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agents.policies.preferences import as_tensor
+from agents.policies.softmax import SoftmaxPolicy, live_log_probabilities
+from mdp import FiniteMDP
+from mdp.chain import Chain, check_proper, checked_policy
+from mdp.evaluation import values, visits
+from mdp.gradient import advantages
+
+
+def check_double(policy: nn.Module) -> None:
+    """Raises TypeError where a parameter is not float64."""
+    for name, p in policy.named_parameters():
+        if p.dtype != torch.float64:
+            raise TypeError(f"exact means float64, but the parameter {name} is {p.dtype}: call policy.double() first")
+
+
+def exact_objective(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
+    """J(theta), a 0-dim tensor, differentiable: a dense solve of (I - gamma P_pi) v = r_pi, (S, S).
+
+    Raises TypeError for a policy that is not float64, ValueError at gamma = 1 where the policy is not proper.
+    """
+    return regularised_objective(policy, mdp)
+
+
+def regularised_objective(
+    policy: SoftmaxPolicy,
+    mdp: FiniteMDP,
+    /,
+    *,
+    kl: float = 0.0,
+    reference: SoftmaxPolicy | None = None,
+    entropy: float = 0.0,
+) -> Tensor:
+    """J(theta) with r_pi(s) - kl KL(pi(.|s) || reference(.|s)) + entropy H(pi(.|s)) in place of r_pi(s), discounted alike.
+
+    A 0-dim tensor, differentiable. Raises as `exact_objective`, and ValueError for kl without a reference.
+    """
+    check_double(policy)
+    if kl and reference is None:
+        raise ValueError("kl needs a reference policy")
+    log_pi = live_log_probabilities(policy, mdp)
+    pi, finite = log_pi.exp(), log_pi.masked_fill(log_pi == -torch.inf, 0.0)
+    live = np.flatnonzero(~mdp.terminal)
+    r = (pi * as_tensor(mdp.expected_reward[live], log_pi)).sum(1)
+    if entropy:
+        r = r - entropy * (pi * finite).sum(1)
+    if kl and reference is not None:
+        with torch.no_grad():
+            log_reference = live_log_probabilities(reference, mdp)
+        r = r - kl * torch.where(pi > 0, pi * (finite - log_reference), 0.0).sum(1)
+    v = torch.linalg.solve(torch.eye(len(live), dtype=r.dtype, device=r.device) - mdp.gamma * _transition(mdp, pi), r)
+    return as_tensor(mdp.start[live], r) @ v
+
+
+def _transition(mdp: FiniteMDP, pi: Tensor) -> Tensor:
+    """P_pi between the L non-terminal states, dense (L, L). pi (L, A)."""
+    if mdp.gamma == 1:
+        policy = np.zeros(mdp.admissible.shape)
+        policy[~mdp.terminal] = pi.detach().cpu().numpy()
+        check_proper(mdp, policy)
+    t, L = mdp.table, len(pi)
+    number = np.cumsum(~mdp.terminal) - 1  # of a state among the non-terminal ones
+    stays = ~mdp.terminal[t.next]
+    s, a, after = number[t.state[stays]], t.action[stays], number[t.next[stays]]
+    weight = pi.reshape(-1)[as_tensor(s * mdp.n_actions + a, pi)] * as_tensor(t.p[stays], pi)
+    return pi.new_zeros(L * L).index_add(0, as_tensor(s * L + after, pi), weight).reshape(L, L)
+
+
+def exact_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
+    """grad J, (d,), parameters in the order of policy.parameters(), by the policy gradient theorem.
+
+    eta and q come from sparse solves; the policy is differentiated once: the gradient of
+    sum over s, a of eta(s) (q(s,a) - v(s)) pi(a|s), eta, q and v held constant. Since sum over a of grad pi(a|s) is 0,
+    v may be subtracted. Raises as `exact_objective`.
+    """
+    check_double(policy)
+    pi = policy.matrix(mdp)
+    chain = Chain(mdp, checked_policy(mdp, pi.detach().cpu().numpy()))
+    v, q, _ = values(chain)
+    weight = visits(chain)[:, None] * advantages(mdp, v, q)
+    return flat_gradient(policy, (as_tensor(weight, pi) * pi).sum())
+
+
+def flat_gradient(policy: nn.Module, scalar: Tensor) -> Tensor:
+    """The gradient of a scalar, (d,), parameters in the order of policy.parameters(); 0 where it does not depend."""
+    parameters = list(policy.parameters())
+    grads = torch.autograd.grad(scalar, parameters, allow_unused=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1)
+                      for p, g in zip(parameters, grads, strict=True)])  # fmt: skip
+
+
+def split(policy: nn.Module, theta: Tensor) -> dict[str, Tensor]:
+    """A vector (d,) as {name: tensor of the parameter's shape}, in the order of policy.parameters()."""
+    named: list[tuple[str, Any]] = list(policy.named_parameters())
+    parts = theta.split([p.numel() for _, p in named])
+    return {name: part.reshape(p.shape) for (name, p), part in zip(named, parts, strict=True)}

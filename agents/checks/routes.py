@@ -1,0 +1,154 @@
+"""Independent routes to grad J, held against one another by `pgcheck`.
+
+    theorem              eta and q from sparse solves: sum over s of eta(s) sum over a of grad pi(a|s) q(s,a)
+    autograd             backward through the dense solve of J itself; no eta, no q
+    complex step         Im J(theta + i x u) / x; linear preferences alone (a table is linear)
+    finite differences   six points along u; no derivative of anything
+    sampled              the mean of -grad loss over episodes that the policy plays
+
+The first and second give a vector (d,), the third and fourth u . grad J for each column u of directions (d, K).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.checks.moments import Bound
+from agents.checks.objective import exact_gradient, exact_objective, flat_gradient, split
+from agents.learning.rollout import rollout
+from agents.losses import Batch
+from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
+from agents.policies.softmax import live_log_probabilities
+from mdp import Episodes, FiniteMDP, complex_step, evaluate
+
+STEP = 1e-2  # of finite differences: truncation h^6 and rounding eps/h are both near 1e-13 there
+SIX_POINTS = {1: 45 / 60, 2: -9 / 60, 3: 1 / 60}  # f'(0) = sum of c_k (f(kh) - f(-kh)) / h + O(h^6)
+STEPS_AT_ONCE = 2_000_000  # steps (episodes x longest) that are in memory at a time
+EPS = float(np.finfo(np.float64).eps)
+
+
+def theorem(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
+    """grad J (d,) by the policy gradient theorem."""
+    return exact_gradient(policy, mdp).cpu().numpy()
+
+
+def autograd(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
+    """grad J (d,) by reverse-mode differentiation through the linear solve of J."""
+    return flat_gradient(policy, exact_objective(policy, mdp)).cpu().numpy()
+
+
+def complex_steps(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64] | None:
+    """u . grad J (K,) for each direction; None where preferences are not linear in theta, or actions are cut off."""
+    h = policy.preferences
+    if not isinstance(h, (TabularPreferences, LinearPreferences)) or policy.top_k or policy.top_p:
+        return None
+
+    def preferences(theta: Tensor) -> NDArray[np.float64]:
+        full = np.zeros(mdp.admissible.shape)
+        live = torch.as_tensor(mdp.observations[~mdp.terminal], device=theta.device)
+        with torch.no_grad():
+            full[~mdp.terminal] = (torch.func.functional_call(h, split(h, theta), live) / policy.temperature).cpu()
+        return full
+
+    at = preferences(vector(policy))
+    return np.array([complex_step(mdp, at, preferences(u)) for u in directions.T])
+
+
+def finite_differences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64]:
+    """u . grad J (K,) for each direction, by the six-point rule with step 1e-2.
+
+    The rule needs one support along its six points: where top-k or top-p drops another action, the step is halved, and
+    below 1e-5 ValueError says that J has a kink at theta.
+    """
+    return np.array([_six_points(policy, mdp, u) for u in directions.T])
+
+
+def _six_points(policy: SoftmaxPolicy, mdp: FiniteMDP, u: Tensor) -> float:
+    theta, h = vector(policy), STEP
+    support = _matrix(policy, mdp, theta) > 0
+    while True:
+        pis = {k: _matrix(policy, mdp, theta + k * h * u) for k in (-3, -2, -1, 1, 2, 3)}
+        if all(((pi > 0) == support).all() for pi in pis.values()):
+            break
+        h /= 2
+        if h < 1e-5:
+            raise ValueError("top-k or top-p changes its actions right at theta: J has a kink there, and no gradient")
+    J = {k: evaluate(mdp, pi).objective for k, pi in pis.items()}
+    return sum(c * (J[k] - J[-k]) for k, c in SIX_POINTS.items()) / h
+
+
+def _matrix(policy: SoftmaxPolicy, mdp: FiniteMDP, theta: Tensor) -> NDArray[np.float64]:
+    pi = np.zeros(mdp.admissible.shape)
+    with torch.no_grad():
+        pi[~mdp.terminal] = live_log_probabilities(Bound(policy, split(policy, theta)), mdp).exp().cpu().numpy()
+    return pi
+
+
+def vector(policy: torch.nn.Module) -> Tensor:
+    """theta (d,), in the order of policy.parameters()."""
+    return torch.cat([p.detach().reshape(-1) for p in policy.parameters()])
+
+
+# ---- sampled ----
+
+
+class Sample(NamedTuple):
+    """The mean estimate after `episodes` episodes, (d,), and the steps that were played."""
+
+    episodes: int
+    gradient: NDArray[np.float64]
+    steps: int
+
+
+def sampled(
+    policy: SoftmaxPolicy,
+    mdp: FiniteMDP,
+    loss: Callable[[Batch], Tensor],
+    episodes: int,
+    *,
+    generator: torch.Generator,
+    max_steps: int | None = None,
+) -> Iterator[Sample]:
+    """-grad loss, averaged over episodes that are streamed: played, scored, forgotten. One `Sample` a batch.
+
+    The loss must be a mean over the episodes of its batch, as `ReinforceLoss` is. max_steps: see `negligible_after`.
+    """
+    done, steps, total, size = 0, 0, np.zeros(len(vector(policy))), 256
+    while done < episodes:
+        n = min(size, episodes - done)
+        played = rollout(policy, mdp, n, generator=generator, max_steps=max_steps)
+        if max_steps is not None:  # what such an episode leaves out is below rounding
+            played = replace(played, truncated=np.zeros(n, bool), terminated=np.ones(n, bool))
+        total += n * gradient_of(policy, loss, played)
+        done, steps = done + n, steps + int(played.lengths.sum())
+        size = max(256, STEPS_AT_ONCE // max(played.rewards.shape[1], 1))
+        yield Sample(done, total / done, steps)
+
+
+def gradient_of(
+    policy: SoftmaxPolicy, loss: Callable[[Batch], Tensor], episodes: Episodes
+) -> NDArray[np.float64]:
+    """-grad loss (d,) on some episodes: the estimate of grad J."""
+    return -flat_gradient(policy, loss(Batch.of(policy, episodes))).cpu().numpy()
+
+
+def negligible_after(mdp: FiniteMDP) -> int | None:
+    """T from which on all discounted rewards together are below rounding; None at gamma = 1, where there is none.
+
+    gamma^T (T + 1 / (1 - gamma)) r_max / (1 - gamma) <= eps r_max: the tails of all G_t, weighted with gamma^t.
+    """
+    gamma = mdp.gamma
+    if gamma in (0, 1):
+        return 1 if gamma == 0 else None
+    T = 1.0
+    for _ in range(50):  # T = log(...) / log(gamma) by fixed-point iteration
+        T = max(1.0, math.log(EPS * (1 - gamma) / (T + 1 / (1 - gamma))) / math.log(gamma))
+    return math.ceil(T)

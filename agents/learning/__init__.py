@@ -1,0 +1,17 @@
+"""How it learns: rollouts, REINFORCE, exact ascent, training."""
+
+from agents.learning.reinforce import Agent, ExactAscent, ExactValues, LearnedValues, Reinforce, plain_ascent
+from agents.learning.rollout import rollout
+from agents.learning.train import History, train
+
+__all__ = [
+    "Agent",
+    "ExactAscent",
+    "ExactValues",
+    "History",
+    "LearnedValues",
+    "Reinforce",
+    "plain_ascent",
+    "rollout",
+    "train",
+]

@@ -1,0 +1,184 @@
+"""Episodes of a policy, from a FiniteMDP (all copies at once) or from a Gymnasium vector environment.
+
+An environment's copies play whole rounds, one episode each. Taking the first N episodes that end would favour short
+ones: on the short corridor the mean return would be -6.60 instead of -12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from agents.policies import SoftmaxPolicy
+from mdp import Episodes, FiniteMDP, Simulator
+
+
+def rollout(
+    policy: SoftmaxPolicy,
+    source: FiniteMDP | VectorEnv[Any, Any, Any],
+    episodes: int,
+    *,
+    group_size: int = 1,
+    generator: torch.Generator,
+    max_steps: int | None = None,
+    gamma: float | None = None,
+) -> Episodes:
+    """`episodes` episodes of the policy; each start state is drawn once and shared by a group of `group_size`.
+
+    max_steps   episodes are cut off there, and marked truncated
+    gamma       the discount of a vector environment that does not carry its MDP; a FiniteMDP has its own
+
+    A vector environment is reset with options={"group_size": n} where n > 1; what its copies then see must be equal
+    within a group. Its info["action_mask"], if there is one, is A(s), and info["state"] the index of the state.
+
+    Raises ValueError for a number of episodes that is not a positive multiple of group_size, for a group that does not
+    start in one state, and for a discount given twice or not at all.
+    """
+    if group_size < 1 or episodes < 1 or episodes % group_size:
+        raise ValueError(f"{episodes} episodes are no positive multiple of groups of {group_size}")
+    if isinstance(source, FiniteMDP):
+        if gamma is not None:
+            raise ValueError(f"the FiniteMDP has its own discount, {source.gamma}: with_gamma makes another one")
+        return _simulated(policy, source, episodes, group_size, generator, max_steps)
+    return _played(policy, source, episodes, group_size, generator, max_steps, gamma)
+
+
+def numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    """A numpy generator seeded by a draw from a torch one."""
+    device = generator.device
+    return np.random.default_rng(int(torch.randint(2**62, (), generator=generator, device=device)))
+
+
+def _simulated(
+    policy: SoftmaxPolicy, mdp: FiniteMDP, episodes: int, group_size: int, generator: torch.Generator,
+    max_steps: int | None,
+) -> Episodes:  # fmt: skip
+    with torch.no_grad():
+        pi = policy.matrix(mdp).double().cpu().numpy()
+    # a float32 softmax sums to 1 within 1e-7 only; its rows are the same distribution after this
+    simulator = Simulator(mdp, pi / np.where(mdp.terminal, 1.0, pi.sum(1))[:, None])
+    rng = numpy_generator(generator)
+    starts = simulator.starts(episodes // group_size, rng).repeat(group_size)
+    return simulator.run(starts, rng, max_steps, group=np.arange(episodes) // group_size)
+
+
+# ---- Gymnasium ----
+
+
+@dataclass
+class _Step:
+    state: NDArray[np.int64]
+    seen: NDArray[Any]
+    mask: NDArray[Any] | None
+    action: NDArray[Any]
+    log_prob: NDArray[Any]
+    reward: NDArray[Any]
+    playing: NDArray[np.bool_]
+
+
+def _played(
+    policy: SoftmaxPolicy, envs: VectorEnv[Any, Any, Any], episodes: int, group_size: int,
+    generator: torch.Generator, max_steps: int | None, gamma: float | None,
+) -> Episodes:  # fmt: skip
+    if envs.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
+        raise ValueError("rollout needs a vector environment that resets its copies (autoreset)")
+    if envs.num_envs % group_size:
+        raise ValueError(f"{envs.num_envs} copies are no multiple of groups of {group_size}")
+    gamma = _gamma(envs, gamma)
+    rounds = []
+    for first in range(0, episodes, envs.num_envs):
+        n = min(envs.num_envs, episodes - first)  # the last round's first n copies: chosen before anything is known
+        rounds.append(_round(policy, envs, n, group_size, generator, max_steps))
+    return _joined(rounds, gamma, group_size)
+
+
+def _gamma(envs: VectorEnv[Any, Any, Any], gamma: float | None) -> float:
+    own = getattr(getattr(envs, "mdp", None), "gamma", None)
+    if own is None and isinstance(envs, gymnasium.vector.SyncVectorEnv):
+        own = getattr(getattr(envs.envs[0].unwrapped, "mdp", None), "gamma", None)
+    if (own is None) == (gamma is None):
+        raise ValueError("give gamma: the environment has none" if own is None else f"it has its own gamma, {own}")
+    return float(own if gamma is None else gamma)
+
+
+def _round(
+    policy: SoftmaxPolicy, envs: VectorEnv[Any, Any, Any], n: int, group_size: int,
+    generator: torch.Generator, max_steps: int | None,
+) -> tuple[list[_Step], NDArray[np.bool_], NDArray[np.bool_]]:  # fmt: skip
+    """One episode of each copy; the first n are kept. (steps, terminated (n,), truncated (n,))."""
+    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    seen, info = envs.reset(seed=seed, options={"group_size": group_size} if group_size > 1 else None)
+    _check_groups(np.asarray(seen), group_size)
+    steps: list[_Step] = []
+    terminated, truncated = np.zeros(envs.num_envs, bool), np.zeros(envs.num_envs, bool)
+    memory: Any = None
+    while not (terminated | truncated)[:n].all():
+        playing = ~(terminated | truncated)
+        mask = _mask(info, playing)
+        action, log_prob, memory = policy.sample(seen, mask, memory, generator=generator)
+        action, log_prob = action.cpu().numpy(), log_prob.cpu().numpy()
+        state = np.array(info.get("state", np.full(envs.num_envs, -1)))
+        after, reward, ends, cuts, info = envs.step(action)
+        steps.append(_Step(state[:n], np.array(seen)[:n], None if mask is None else mask[:n], action[:n], log_prob[:n],
+                           np.where(playing, reward, 0.0)[:n], playing[:n]))  # fmt: skip
+        terminated |= playing & ends
+        truncated |= playing & cuts & ~ends
+        if max_steps is not None and len(steps) >= max_steps:
+            truncated |= ~(terminated | truncated)
+        seen = after
+    return steps, terminated[:n], truncated[:n]
+
+
+def _check_groups(seen: NDArray[Any], group_size: int) -> None:
+    grouped = seen.reshape(-1, group_size, *seen.shape[1:])
+    if (grouped != grouped[:, :1]).any():
+        raise ValueError(
+            f"the copies of a group of {group_size} do not start in one state: the environment's reset does not know "
+            f'options={{"group_size": {group_size}}}'
+        )
+
+
+def _mask(info: dict[str, Any], playing: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """A(s) of every copy, (n, A) or None; copies whose episode is over may do anything, it does not count."""
+    if "action_mask" not in info:
+        return None
+    mask = np.stack(list(info["action_mask"])).astype(bool)
+    return np.where(playing[:, None], mask, True)
+
+
+def _joined(
+    rounds: list[tuple[list[_Step], NDArray[np.bool_], NDArray[np.bool_]]], gamma: float, group_size: int
+) -> Episodes:
+    T = max(len(steps) for steps, _, _ in rounds)
+
+    def field(name: str) -> NDArray[Any]:  # (N, T, ...), rounds below one another, 0 after their last step
+        parts = []
+        for steps, _, _ in rounds:
+            x = np.stack([getattr(step, name) for step in steps], axis=1)
+            parts.append(np.pad(x, [(0, 0), (0, T - len(steps))] + [(0, 0)] * (x.ndim - 2)))
+        return np.concatenate(parts)
+
+    playing = field("playing")
+    n = len(playing)
+    seen = field("seen")
+    masked = rounds[0][0][0].mask is not None
+    return Episodes(
+        states=np.where(playing, field("state"), -1),
+        actions=np.where(playing, field("action"), 0),
+        rewards=field("reward"),
+        lengths=playing.sum(1),
+        terminated=np.concatenate([terminated for _, terminated, _ in rounds]),
+        truncated=np.concatenate([truncated for _, _, truncated in rounds]),
+        gamma=gamma,
+        sight=np.arange(n * T).reshape(n, T),
+        sights=seen.reshape(n * T, *seen.shape[2:]),
+        choices=field("mask").reshape(n * T, -1) if masked else None,
+        group=np.arange(n) // group_size,
+        behaviour_log_probs=np.where(playing, field("log_prob"), 0.0),
+    )

@@ -1,0 +1,90 @@
+"""Training, with the truth beside it: the sampled return AND the exact J(theta_k) after every update."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+
+from agents.learning.reinforce import Agent
+from agents.learning.rollout import rollout
+from mdp import Episodes, FiniteMDP, discounted_return, evaluate
+
+COLUMNS = ("update", "episodes", "sampled_return", "standard_error", "mean_length", "J", "loss", "gradient_norm")
+
+
+@dataclass
+class History:
+    """One row (a dict) for each update, update 0 being the start. J is nan where the source is no FiniteMDP.
+
+    sampled_return and its standard_error are those of the episodes that the update was made from.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    interrupted: bool = False
+
+    def column(self, name: str) -> Any:
+        """One column as an array."""
+        return np.array([row[name] for row in self.rows])
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write all rows."""
+        with Path(path).open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def train(
+    agent: Agent,
+    source: FiniteMDP | VectorEnv[Any, Any, Any],
+    *,
+    updates: int,
+    episodes: int = 100,
+    group_size: int = 1,
+    max_steps: int | None = None,
+    generator: torch.Generator,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> History:
+    """`updates` times: roll out `episodes` episodes, update the agent, note what happened.
+
+    progress is called with every row. An interrupt (ctrl-C) ends training; what was noted is returned, marked.
+    """
+    history = History([_row(0, 0, None, _exact(agent, source), {})])
+    try:
+        for k in range(1, updates + 1):
+            played = rollout(
+                agent.policy, source, episodes, group_size=group_size, generator=generator, max_steps=max_steps
+            )
+            metrics = agent.update(played)
+            history.rows.append(_row(k, k * episodes, played, _exact(agent, source), metrics))
+            if progress:
+                progress(history.rows[-1])
+    except KeyboardInterrupt:
+        history.interrupted = True
+    return history
+
+
+def _row(update: int, seen: int, played: Episodes | None, J: float, metrics: dict[str, float]) -> dict[str, float]:
+    row = dict.fromkeys(COLUMNS, float("nan")) | {"update": update, "episodes": seen, "J": J} | metrics
+    if played is not None:
+        G = discounted_return(played.rewards, played.gamma)
+        row["sampled_return"] = float(G.mean())
+        row["standard_error"] = float(G.std(ddof=1) / np.sqrt(len(G))) if len(G) > 1 else float("nan")
+        row["mean_length"] = float(played.lengths.mean())
+    return row
+
+
+def _exact(agent: Agent, source: FiniteMDP | VectorEnv[Any, Any, Any]) -> float:
+    """J(theta), exact."""
+    if not isinstance(source, FiniteMDP):
+        return float("nan")
+    with torch.no_grad():
+        pi = agent.policy.matrix(source).double().cpu().numpy()
+    return evaluate(source, pi / np.where(source.terminal, 1.0, pi.sum(1))[:, None]).objective

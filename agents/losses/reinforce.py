@@ -1,0 +1,78 @@
+"""REINFORCE as a loss. Williams (1992); Sutton & Barto (2nd ed.), sections 13.3 and 13.4.
+
+    loss = -(1/N) sum over episodes, sum over t of gamma^t (G_t - b(S_t)) log pi(A_t|S_t)
+
+The value means nothing; its gradient is an unbiased estimate of -grad J, whatever b is, as long as b does not depend
+on the action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from agents.losses.batch import Batch
+from agents.policies.preferences import as_tensor
+
+
+def returns_to_go(rewards: Tensor, gamma: float) -> Tensor:
+    """G_t = R_{t+1} + gamma G_{t+1}, (N, T), differentiable; rewards are 0 after the end of an episode."""
+    G, later = torch.zeros_like(rewards[:, 0]) if rewards.shape[1] else rewards.sum(1), []
+    for R in reversed(rewards.unbind(1)):
+        G = R + gamma * G
+        later.append(G)
+    return torch.stack(later[::-1], 1) if later else rewards
+
+
+def discounts(like: Tensor, gamma: float) -> Tensor:
+    """gamma^t, (T,)."""
+    return gamma ** torch.arange(like.shape[1], dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class ReinforceLoss:
+    """The loss above; called with a batch it gives a scalar to minimise.
+
+    baseline    b: None (0), a number, an array (S,), or a function of the batch that gives (N, T)
+    to_go       False: G_0 in place of gamma^t G_t, the whole return: right too, with more variance
+    discounted  False leaves gamma^t out, as many implementations do: below gamma = 1 that is no gradient of J
+
+    Raises ValueError for truncated episodes, whose G_t is not known, and for to_go=False with discounted=False: the
+    whole return has no gamma^t in front to leave out.
+    """
+
+    baseline: float | ArrayLike | Callable[[Batch], Tensor] | None = None
+    to_go: bool = True
+    discounted: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.to_go or self.discounted):
+            raise ValueError("the whole return has no gamma^t in front to leave out: discounted=False needs to_go=True")
+
+    def __call__(self, batch: Batch) -> Tensor:
+        if batch.truncated.any():
+            n = int(batch.truncated.sum())
+            raise ValueError(
+                f"{n} of {len(batch.truncated)} episodes are truncated, so their returns are not known: let episodes "
+                f"end, or make the time limit part of the MDP (mdp.unroll)"
+            )
+        t = discounts(batch.rewards, batch.gamma)
+        b = self._baseline(batch)
+        if self.to_go:
+            weight = returns_to_go(batch.rewards, batch.gamma) - b
+            weight = t * weight if self.discounted else weight
+        else:
+            weight = (batch.rewards @ t)[:, None] - t * b
+        return -(torch.where(batch.mask, weight, 0.0).detach() * batch.log_probs).sum() / len(batch.lengths)
+
+    def _baseline(self, batch: Batch) -> Tensor:
+        if self.baseline is None:
+            return batch.rewards.new_zeros(())
+        if callable(self.baseline):
+            return self.baseline(batch)
+        b = as_tensor(self.baseline, batch.rewards).to(batch.rewards.dtype)
+        return b if b.ndim == 0 else b[batch.states]
