@@ -1,1 +1,47 @@
-"""What learns, and what checks it: softmax policies, losses, REINFORCE, exact gradients, pgcheck. torch and mdp."""
+"""What learns, and what checks it: softmax policies, losses, REINFORCE, exact gradients, pgcheck.
+
+Needs torch and `mdp`, and no environment. The way of the data: FiniteMDP -> policy -> episodes -> batch -> loss ->
+gradient -> optimiser; beside it, from the same FiniteMDP, the exact gradient.
+"""
+
+from agents.checks import Report, Row, episodes_for, pgcheck, plot_reports
+from agents.exact import GradientMoments, exact_gradient, exact_objective, gradient_moments, regularised_objective
+from agents.learning import (
+    ExactAscent,
+    ExactValues,
+    History,
+    LearnedValues,
+    Reinforce,
+    plain_ascent,
+    rollout,
+    train,
+)
+from agents.losses import Batch, ReinforceLoss
+from agents.policies import LinearPreferences, MLPPreferences, SoftmaxPolicy, TabularPreferences
+
+__all__ = [
+    "Batch",
+    "ExactAscent",
+    "ExactValues",
+    "GradientMoments",
+    "History",
+    "LearnedValues",
+    "LinearPreferences",
+    "MLPPreferences",
+    "Reinforce",
+    "ReinforceLoss",
+    "Report",
+    "Row",
+    "SoftmaxPolicy",
+    "TabularPreferences",
+    "episodes_for",
+    "exact_gradient",
+    "exact_objective",
+    "gradient_moments",
+    "pgcheck",
+    "plain_ascent",
+    "plot_reports",
+    "regularised_objective",
+    "rollout",
+    "train",
+]

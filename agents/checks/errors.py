@@ -1,30 +1,31 @@
 """Standard errors of the sampled route, from the exact covariance of the estimator.
 
-The estimate is judged along directions u of theta: u . estimate has mean u . grad J and variance u^T C u / N. A sample's
-own error would not do: a state that was never visited has sample error 0.
+The estimate is judged along directions u of theta: u . estimate has mean u . grad J and variance u^T C u / N. The
+sample's own error would not do: a state that was never visited has sample error 0.
 """
 
 from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.checks.moments import dimension, in_preferences, preference_moments
-from agents.checks.objective import exact_gradient
+from agents.exact.moments import dimension, in_preferences, preference_moments
+from agents.exact.objective import exact_gradient
 from agents.losses import ReinforceLoss
 from agents.policies import SoftmaxPolicy
-from mdp import FiniteMDP, Moments, occupancy
+from mdp import FiniteMDP, Moments
+from mdp.cumulants import Shape, shape
 
 Floats = NDArray[np.float64]
 
 MOST_COORDINATES = 4_096  # a longer theta is judged along random directions alone
-FEWEST_VISITS = 1_000.0
+LARGEST_SKEWNESS = LARGEST_KURTOSIS = 0.3
 CHUNK = 512  # directions handled at a time
 
 
@@ -50,37 +51,41 @@ def _axes(policy: SoftmaxPolicy, first: int) -> Tensor:
     return axes
 
 
-def judged_directions(
-    policy: SoftmaxPolicy, mdp: FiniteMDP, gradient: Floats, random: Floats, episodes: int
-) -> Floats:
-    """(d, K): the gradient's own direction, random ones, and the coordinates that are visited often enough.
+class Judged(NamedTuple):
+    """Directions (d, K), and of the mean estimate along them: standard error (K,) and shape."""
 
-    A direction u whose score x = u . psi is spread over few visits has a mean that is not normal yet. Its visits are
-    counted as N (sum of w x^2)^2 / (sum of w x^4), w(s,a) = pi(a|s) times the visits to s expected under gamma^2; a
-    coordinate needs 1,000.
+    directions: Floats
+    standard_error: Floats
+    shape: Shape
+
+
+def judged_directions(
+    policy: SoftmaxPolicy, mdp: FiniteMDP, moments: Moments, gradient: Floats, random: Floats, episodes: int
+) -> Judged:
+    """The gradient's own direction, the random ones, and every coordinate of theta that was seen often enough.
+
+    Often enough: the mean of N episodes has skewness and excess kurtosis of at most .3. Rarer coordinates are
+    far from any law that could judge them one by one; they count in the other directions.
     """
     norm = np.linalg.norm(gradient)
-    columns = [gradient[:, None] / norm, random] if norm else [random]
+    always = np.concatenate([gradient[:, None] / norm, random], axis=1) if norm else random
+    parts = [_judged(policy, mdp, moments, torch.as_tensor(always), episodes)]
     if len(gradient) <= MOST_COORDINATES:
-        with torch.no_grad():
-            pi = policy.matrix(mdp).cpu().numpy()
-        w = (occupancy(mdp.with_gamma(mdp.gamma**2), pi)[:, None] * pi).ravel()
         for k in range(0, len(gradient), CHUNK):
-            axes = _axes(policy, k)
-            x = in_preferences(policy, mdp, axes)
-            second, fourth = w @ x**2, w @ x**4
-            visits = episodes * np.divide(second**2, fourth, out=np.zeros_like(second), where=fourth > 0)
-            columns.append(axes.numpy()[:, visits >= FEWEST_VISITS])
-    return np.concatenate(columns, axis=1)
+            u, se, (skewness, kurtosis) = _judged(policy, mdp, moments, _axes(policy, k), episodes)
+            kept = (se > 0) & (np.abs(skewness) <= LARGEST_SKEWNESS) & (kurtosis <= LARGEST_KURTOSIS)
+            parts.append(Judged(u[:, kept], se[kept], Shape(skewness[kept], kurtosis[kept])))
+    return Judged(
+        np.concatenate([part.directions for part in parts], axis=1),
+        np.concatenate([part.standard_error for part in parts]),
+        Shape(*(np.concatenate(x) for x in zip(*(part.shape for part in parts), strict=True))),
+    )
 
 
-def standard_errors(
-    policy: SoftmaxPolicy, mdp: FiniteMDP, moments: Moments, directions: Floats, episodes: int
-) -> Floats:
-    """sqrt(u^T C u / N), (K,), for each column u of directions (d, K)."""
-    chunks = torch.as_tensor(directions).split(CHUNK, dim=1)
-    variances = np.concatenate([moments.variances(in_preferences(policy, mdp, u)) for u in chunks])
-    return np.sqrt(np.maximum(variances, 0.0) / episodes)
+def _judged(policy: SoftmaxPolicy, mdp: FiniteMDP, moments: Moments, directions: Tensor, episodes: int) -> Judged:
+    U = in_preferences(policy, mdp, directions)
+    variances = np.maximum(moments.variances(U), 0.0)
+    return Judged(directions.numpy(), np.sqrt(variances / episodes), shape(moments, U).of_mean(episodes))
 
 
 def z_scores(difference: Floats, standard_error: Floats, scale: float) -> Floats:
@@ -94,11 +99,6 @@ def z_scores(difference: Floats, standard_error: Floats, scale: float) -> Floats
 def largest_z(directions: int, false_alarm: float) -> float:
     """The |z| that the largest of K normal deviates exceeds with probability `false_alarm` at most (Bonferroni)."""
     return -NormalDist().inv_cdf(false_alarm / (2 * directions))
-
-
-def p_value(z: Floats) -> float:
-    """The probability that the largest of K normal deviates is at least as large, at most (Bonferroni)."""
-    return min(1.0, len(z) * math.erfc(float(np.abs(z).max()) / math.sqrt(2)))
 
 
 def episodes_for(policy: SoftmaxPolicy, mdp: FiniteMDP, /, relative_error: float, *, loss: Any = None) -> int:

@@ -5,7 +5,7 @@ condition of I - gamma P_pi, about twice the longest (discounted) time to the en
 10^6 and more; finite differences add a rounding of eps |J| / (h |grad J|), h = 1e-2, and a truncation of order h^6.
 
 The sampled route is judged in standard errors, along the gradient, 8 random directions and every coordinate that is
-visited often enough (see `errors`). The largest |z| decides, by Bonferroni, at a false-alarm probability of 1e-4.
+seen often enough (see `errors`). The least probable one decides, by Bonferroni, at a false-alarm probability of 1e-4.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.checks import errors, routes
-from agents.checks.moments import dimension
-from agents.checks.objective import check_double
 from agents.checks.report import Report, Row
+from agents.exact.moments import dimension
+from agents.exact.objective import check_double
 from agents.losses import Batch, ReinforceLoss
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, evaluate
+from mdp.cumulants import two_sided_tail
 
 TOLERANCE = 1e-8
 FALSE_ALARM = 1e-4
@@ -63,16 +64,17 @@ def pgcheck(
     rows = exact_rows(policy, mdp, gradient, random)
     moments = errors.estimator_moments(policy, mdp, loss)
 
-    max_steps, path = routes.negligible_after(mdp), []
-    for sample in routes.sampled(policy, mdp, loss, episodes, generator=generator, max_steps=max_steps):
+    path = []
+    for sample in routes.sampled(policy, mdp, loss, episodes, generator=generator):
         path.append(sample)
         if progress:
             progress(sample.episodes, episodes)
     estimate = path[-1].gradient
 
-    judged = errors.judged_directions(policy, mdp, gradient, random.numpy(), episodes)
-    standard_error = errors.standard_errors(policy, mdp, moments, judged, episodes)
-    z = errors.z_scores((estimate - gradient) @ judged, standard_error, float(np.abs(gradient).max()))
+    judged = errors.judged_directions(policy, mdp, moments, gradient, random.numpy(), episodes)
+    off = (estimate - gradient) @ judged.directions
+    z = errors.z_scores(off, judged.standard_error, float(np.abs(gradient).max()))
+    p_value = min(1.0, len(z) * float(two_sided_tail(z, judged.shape).min()))
     with torch.no_grad():
         J = evaluate(mdp, policy.matrix(mdp).cpu().numpy()).objective
     return Report(
@@ -82,19 +84,20 @@ def pgcheck(
         parameters=len(gradient),
         objective=J,
         gradient=gradient,
-        rows=(*rows, sampled_row(loss, estimate, gradient, z)),
+        rows=(*rows, sampled_row(loss, estimate, gradient, len(z), p_value)),
         estimate=estimate,
-        standard_error=standard_error,
-        judged=judged,
+        judged=judged.directions,
+        standard_error=judged.standard_error,
         z=z,
-        p_value=errors.p_value(z),
+        skewness=judged.shape.skewness,
+        kurtosis=judged.shape.kurtosis,
+        p_value=p_value,
         false_alarm=FALSE_ALARM,
         trace=errors.trace(policy, mdp, moments),
         path=tuple((s.episodes, float(np.linalg.norm(s.gradient - gradient))) for s in path),
         episodes=episodes,
         steps=path[-1].steps,
         seed=seed,
-        max_steps=max_steps,
     )
 
 
@@ -127,12 +130,13 @@ def _exact_row(route: str, found: NDArray[np.float64], true: NDArray[np.float64]
 
 
 def sampled_row(
-    loss: Callable[[Batch], Tensor], estimate: NDArray[np.float64], gradient: NDArray[np.float64],
-    z: NDArray[np.float64],
+    loss: Callable[[Batch], Tensor], estimate: NDArray[np.float64], gradient: NDArray[np.float64], directions: int,
+    p_value: float,
 ) -> Row:  # fmt: skip
-    """The estimate along grad J, judged by the largest |z|."""
-    norm, largest = float(np.linalg.norm(gradient)), float(np.abs(z).max())
+    """The estimate along grad J. Its error is the normal |z| that is as improbable as the largest one found."""
+    norm = float(np.linalg.norm(gradient))
     what = "REINFORCE" if isinstance(loss, ReinforceLoss) else getattr(loss, "__name__", "loss")
-    limit = errors.largest_z(len(z), FALSE_ALARM)
     value = float(estimate @ gradient / norm) if norm else 0.0
-    return Row(f"sampled {what}", value, largest, limit, largest <= limit, f"largest |z| of {len(z)} directions")
+    found, limit = (errors.largest_z(directions, p) for p in (max(p_value, 1e-300), FALSE_ALARM))
+    note = f"largest |z| of {directions} directions"
+    return Row(f"sampled {what}", value, found, limit, p_value >= FALSE_ALARM, note)

@@ -37,7 +37,7 @@ def plot_reports(reports: Sequence[Report], path: str | Path) -> None:
     right.text(reports[0].rows[0].tolerance, len(reports) - 0.45, " limit", fontsize=8, color="0.4", va="top")
     for route, marker in MARKERS.items():
         right.plot([], [], marker, color="0.3", ms=5, label=route)
-    right.legend(fontsize=8, loc="lower left")
+    right.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.35, -0.16), ncols=3, frameon=False)
     right.grid(alpha=0.3, axis="x")
     figure.savefig(path, dpi=150)
 

@@ -34,8 +34,9 @@ class Report:
     """The outcome of `pgcheck`.
 
     gradient, estimate (d,): exact, and sampled; judged (d, K): the directions along which the sample is judged, with
-    standard_error and z (K,); p_value: of the largest |z|, by Bonferroni; trace: the exact variance of one episode's
-    estimate, all coordinates together; path: (episodes, |estimate - exact|) as the sample grew.
+    standard_error, z, skewness and excess kurtosis (K,); p_value: of the least probable z, by Bonferroni; trace: the
+    exact variance of one episode's estimate, all coordinates together; path: (episodes, |estimate - exact|) as the
+    sample grew.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Report:
     standard_error: NDArray[np.float64]
     judged: NDArray[np.float64]
     z: NDArray[np.float64]
+    skewness: NDArray[np.float64]
+    kurtosis: NDArray[np.float64]
     p_value: float
     false_alarm: float
     trace: float
@@ -56,7 +59,6 @@ class Report:
     episodes: int
     steps: int
     seed: int
-    max_steps: int | None
 
     @property
     def norm(self) -> float:

@@ -11,9 +11,7 @@ The first and second give a vector (d,), the third and fourth u . grad J for eac
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.checks.moments import Bound
-from agents.checks.objective import exact_gradient, exact_objective, flat_gradient, split
+from agents.exact.moments import Bound
+from agents.exact.objective import exact_gradient, exact_objective, flat_gradient, split
 from agents.learning.rollout import rollout
 from agents.losses import Batch
 from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
@@ -32,7 +30,7 @@ from mdp import Episodes, FiniteMDP, complex_step, evaluate
 STEP = 1e-2  # of finite differences: truncation h^6 and rounding eps/h are both near 1e-13 there
 SIX_POINTS = {1: 45 / 60, 2: -9 / 60, 3: 1 / 60}  # f'(0) = sum of c_k (f(kh) - f(-kh)) / h + O(h^6)
 STEPS_AT_ONCE = 2_000_000  # steps (episodes x longest) that are in memory at a time
-EPS = float(np.finfo(np.float64).eps)
+FEWEST_AT_ONCE = 128  # episodes; batches grow by a third of what was played, so that a log-log plot shows the way
 
 
 def theorem(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
@@ -115,21 +113,18 @@ def sampled(
     episodes: int,
     *,
     generator: torch.Generator,
-    max_steps: int | None = None,
 ) -> Iterator[Sample]:
     """-grad loss, averaged over episodes that are streamed: played, scored, forgotten. One `Sample` a batch.
 
-    The loss must be a mean over the episodes of its batch, as `ReinforceLoss` is. max_steps: see `negligible_after`.
+    The loss must be a mean over the episodes of its batch, as `ReinforceLoss` is.
     """
-    done, steps, total, size = 0, 0, np.zeros(len(vector(policy))), 256
+    done, steps, total, most = 0, 0, np.zeros(len(vector(policy))), FEWEST_AT_ONCE
     while done < episodes:
-        n = min(size, episodes - done)
-        played = rollout(policy, mdp, n, generator=generator, max_steps=max_steps)
-        if max_steps is not None:  # what such an episode leaves out is below rounding
-            played = replace(played, truncated=np.zeros(n, bool), terminated=np.ones(n, bool))
+        n = min(max(done // 3, FEWEST_AT_ONCE), most, episodes - done)
+        played = rollout(policy, mdp, n, generator=generator)
         total += n * gradient_of(policy, loss, played)
         done, steps = done + n, steps + int(played.lengths.sum())
-        size = max(256, STEPS_AT_ONCE // max(played.rewards.shape[1], 1))
+        most = max(FEWEST_AT_ONCE, STEPS_AT_ONCE // max(played.rewards.shape[1], 1))
         yield Sample(done, total / done, steps)
 
 
@@ -138,17 +133,3 @@ def gradient_of(
 ) -> NDArray[np.float64]:
     """-grad loss (d,) on some episodes: the estimate of grad J."""
     return -flat_gradient(policy, loss(Batch.of(policy, episodes))).cpu().numpy()
-
-
-def negligible_after(mdp: FiniteMDP) -> int | None:
-    """T from which on all discounted rewards together are below rounding; None at gamma = 1, where there is none.
-
-    gamma^T (T + 1 / (1 - gamma)) r_max / (1 - gamma) <= eps r_max: the tails of all G_t, weighted with gamma^t.
-    """
-    gamma = mdp.gamma
-    if gamma in (0, 1):
-        return 1 if gamma == 0 else None
-    T = 1.0
-    for _ in range(50):  # T = log(...) / log(gamma) by fixed-point iteration
-        T = max(1.0, math.log(EPS * (1 - gamma) / (T + 1 / (1 - gamma))) / math.log(gamma))
-    return math.ceil(T)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.checks.objective import exact_objective
+from agents.exact.objective import exact_objective
 from agents.losses import Batch, ReinforceLoss, returns_to_go
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, evaluate

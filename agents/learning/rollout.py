@@ -6,7 +6,8 @@ ones: on the short corridor the mean return would be -6.60 instead of -12.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, Simulator
+
+EPS = float(np.finfo(np.float64).eps)
 
 
 def rollout(
@@ -31,7 +34,8 @@ def rollout(
 ) -> Episodes:
     """`episodes` episodes of the policy; each start state is drawn once and shared by a group of `group_size`.
 
-    max_steps   episodes are cut off there, and marked truncated
+    max_steps   episodes are cut off there, and marked truncated. None: they are played to their end, on a FiniteMDP
+                with gamma < 1 at most until all that would follow is below rounding (`negligible_after`): no truncation
     gamma       the discount of a vector environment that does not carry its MDP; a FiniteMDP has its own
 
     A vector environment is reset with options={"group_size": n} where n > 1; what its copies then see must be equal
@@ -65,7 +69,23 @@ def _simulated(
     simulator = Simulator(mdp, pi / np.where(mdp.terminal, 1.0, pi.sum(1))[:, None])
     rng = numpy_generator(generator)
     starts = simulator.starts(episodes // group_size, rng).repeat(group_size)
-    return simulator.run(starts, rng, max_steps, group=np.arange(episodes) // group_size)
+    last = negligible_after(mdp.gamma) if max_steps is None else max_steps
+    played = simulator.run(starts, rng, last, group=np.arange(episodes) // group_size)
+    return played if max_steps is not None else replace(played, truncated=np.zeros(episodes, bool))
+
+
+def negligible_after(gamma: float) -> int | None:
+    """T from which on rewards change no gradient beyond rounding; None at gamma = 1, where all rewards count.
+
+    gamma^T (T + 1 / (1 - gamma)) / (1 - gamma) <= eps: the tails beyond T of all G_t, weighted with gamma^t, in units
+    of the largest reward.
+    """
+    if gamma in (0, 1):
+        return 1 if gamma == 0 else None
+    T = 1.0
+    for _ in range(50):  # T = log(...) / log(gamma), a fixed point
+        T = max(1.0, math.log(EPS * (1 - gamma) / (T + 1 / (1 - gamma))) / math.log(gamma))
+    return math.ceil(T)
 
 
 # ---- Gymnasium ----

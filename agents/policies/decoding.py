@@ -17,7 +17,7 @@ def top_k_mask(h: Tensor, k: int) -> Tensor:
 
 
 def top_p_mask(h: Tensor, p: float) -> Tensor:
-    """(N, A) bool: the fewest actions whose softmax probabilities reach p, the likeliest first. Holtzman et al. (2020)."""
+    """(N, A) bool: the fewest actions whose probabilities reach p, likeliest first. Holtzman et al. (2020)."""
     order = torch.argsort(h, dim=-1, descending=True, stable=True)
     ordered = torch.softmax(torch.gather(h, -1, order), dim=-1)
     before = ordered.cumsum(-1) - ordered

@@ -1,8 +1,9 @@
-"""Action preferences h_theta(s,a): torch modules from observations to (N, A). Sutton & Barto (2nd ed.), section 13.1."""
+"""Action preferences h_theta(s,a): torch modules from observations to (N, A). Sutton & Barto (2nd ed.), 13.1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class MLPPreferences(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [inputs, *hidden, actions]
-        self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in pairwise(sizes))
         with torch.no_grad():
             for layer in self.layers:
                 assert isinstance(layer, nn.Linear)

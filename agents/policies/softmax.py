@@ -1,6 +1,6 @@
 """pi_theta(a|s): a softmax over preferences, after masks, temperature, top-k and top-p.
 
-    pi(a|s) = exp(h(s,a) / temperature) / sum over b of exp(h(s,b) / temperature),   b in A(s), in the top k, in the top p
+    pi(a|s) = exp(h(s,a) / temperature) / sum over b of exp(h(s,b) / temperature),   b in A(s), top k and top p
 
 The distribution that is sampled is the one that is scored: all of this lives here, once.
 """

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from agents.checks.objective import check_double, split
+from agents.exact.objective import check_double, split
 from agents.policies.softmax import SoftmaxPolicy, live_log_probabilities
 from mdp import FiniteMDP, Moments, reinforce_moments
 

@@ -44,9 +44,10 @@ def regularised_objective(
     reference: SoftmaxPolicy | None = None,
     entropy: float = 0.0,
 ) -> Tensor:
-    """J(theta) with r_pi(s) - kl KL(pi(.|s) || reference(.|s)) + entropy H(pi(.|s)) in place of r_pi(s), discounted alike.
+    """J(theta) with r_pi(s) - kl KL(pi(.|s) || reference(.|s)) + entropy H(pi(.|s)) in place of r_pi(s).
 
-    A 0-dim tensor, differentiable. Raises as `exact_objective`, and ValueError for kl without a reference.
+    Both are discounted like rewards. A 0-dim tensor, differentiable. Raises as `exact_objective`, and ValueError for kl
+    without a reference.
     """
     check_double(policy)
     if kl and reference is None:

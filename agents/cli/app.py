@@ -1,0 +1,133 @@
+"""The commands. A mistake of the user's is one line on stderr and exit code 2; an interrupt is exit code 130."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from agents.cli import solve as solving
+from agents.cli import train as training
+from agents.cli import verify as verifying
+from agents.cli.problems import load
+from mdp import solve as solved
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+console = Console()
+UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
+
+ENV = "A Gymnasium id whose environment has P, an exactrl/... id, or a .json or .npz file."
+Gamma = Annotated[
+    float | None,
+    typer.Option(help="Discount, by default the environment's own; Gymnasium's have none and get .9."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Out = Annotated[Path, typer.Option(help="Folder for the files that are written.")]
+
+
+@app.callback()
+def exactrl() -> None:
+    """Every policy gradient is checked against its exact value."""
+
+
+@app.command()
+def verify(
+    env: Annotated[list[str] | None, typer.Argument(help=f"{ENV} By default five, from the corridor to text.")] = None,
+    gamma: Gamma = None,
+    episodes: Annotated[
+        int | None, typer.Option(help="Sampled episodes; by default as many as SE / |grad J| = .05 takes.")
+    ] = None,
+    seed: Seed = 0,
+    out: Out = Path(),
+) -> None:
+    """Verify the policy gradient theorem: grad J by independent routes, exact and sampled. Exit code 1 if one fails."""
+    checks = [verifying.check(name, gamma, seed) for name in env] if env else verifying.default_checks(gamma, seed)
+    reports = verifying.run(checks, episodes=episodes, seed=seed, console=console)
+    console.print(verifying.table(reports))
+    console.print(verifying.CAPTION, highlight=False)
+    _wrote(verifying.write(reports, out, seed))
+    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+@app.command()
+def solve(
+    env: Annotated[str, typer.Argument(help=ENV)],
+    gamma: Gamma = None,
+    method: Annotated[str, typer.Option(help="See mdp.solve.")] = "auto",
+    tolerance: Annotated[float, typer.Option(help="Wanted max-norm error of v*.")] = 1e-8,
+    out: Out = Path(),
+) -> None:
+    """Exact v*, the optimal actions with ties, and a proven bound; a picture where ENV is a grid."""
+    problem = load(env, gamma)
+    with console.status("solving") as status:
+        solution = solved(
+            problem.mdp,
+            method=method,
+            tolerance=tolerance,
+            progress=lambda k, bound: status.update(f"iteration {k}: within {bound:.2e}"),
+        )
+    console.print(solving.summary(problem, solution), highlight=False)
+    console.print(solving.table(problem, solution))
+    _wrote(solving.write(problem, solution, out))
+    raise typer.Exit(0 if solution.converged else 1)
+
+
+@app.command()
+def train(
+    env: Annotated[str, typer.Argument(help=ENV)],
+    gamma: Gamma = None,
+    updates: Annotated[int, typer.Option(min=1)] = 200,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of one update.")] = 100,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate; by default 0.1 for ascent, 0.05 for adamw.")
+    ] = None,
+    optimizer: Annotated[
+        training.Optimizer, typer.Option(help="Plain gradient ascent, or AdamW without decay.")
+    ] = training.Optimizer.adamw,
+    baseline: Annotated[
+        training.Baseline, typer.Option(help="b(s): 0, learned from returns, or v_pi itself.")
+    ] = training.Baseline.learned,
+    gradient: Annotated[
+        training.Gradient, typer.Option(help="REINFORCE, or theta + lr grad J with the exact gradient.")
+    ] = training.Gradient.sampled,
+    seed: Seed = 0,
+    out: Out = Path(),
+) -> None:
+    """REINFORCE with a learning curve that shows the sampled return AND the exact J(theta_k), against J*."""
+    problem = load(env, gamma)
+    optimum = float(problem.mdp.start @ solved(problem.mdp).v)
+    agent = training.make_agent(problem.mdp, optimizer, lr, baseline, gradient)
+    history = training.run(agent, problem.mdp, updates=updates, episodes=episodes, seed=seed, console=console)
+    J = history.column("J")
+    console.print(
+        f"{problem.name}, gamma {problem.mdp.gamma:g}: J went from {J[0]:.6g} to {J[-1]:.6g} in {len(J) - 1} updates; "
+        f"{training.best(problem.mdp, optimum)}",
+        highlight=False,
+    )
+    _wrote(training.write(problem, history, optimum, out))
+    if history.interrupted:
+        raise KeyboardInterrupt
+
+
+def _wrote(paths: list[Path]) -> None:
+    console.print("wrote " + " and ".join(map(str, paths)), highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except UsageError as error:
+        _end(error.format_message(), 2)
+    except (ValueError, TypeError, OSError) as error:
+        _end(str(error), 2)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"exactrl: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,65 @@
+"""ENV on the command line: a Gymnasium id whose environment has P, an exactrl/... id, or a file that `save` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+import envs
+from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
+from mdp import FiniteMDP, build
+
+GYMNASIUM_GAMMA = 0.9  # for environments that have no discount of their own
+
+
+class Problem(NamedTuple):
+    """A named MDP; shape: (rows, columns) where its first states are the cells of a grid."""
+
+    name: str
+    mdp: FiniteMDP
+    shape: tuple[int, int] | None = None
+
+
+def load(env: str, gamma: float | None = None) -> Problem:
+    """The problem that ENV names. gamma=None: its own discount, .9 for an environment that has none.
+
+    Raises ValueError for an unknown id, an environment without P, a file that is none.
+    """
+    if Path(env).suffix in (".json", ".npz") or Path(env).is_file():
+        mdp = FiniteMDP.load(env)
+        return Problem(Path(env).stem, mdp if gamma is None else mdp.with_gamma(gamma))
+    if env not in gymnasium.registry and env.startswith("exactrl/"):
+        raise ValueError(f"unknown ENV {env!r}; there are {', '.join(f'exactrl/{name}-v0' for name in envs.ZOO)}")
+    made = build.made(env, {})
+    own = getattr(made.unwrapped, "mdp", None)
+    if gamma is None:
+        gamma = own.gamma if isinstance(own, FiniteMDP) else GYMNASIUM_GAMMA
+    return Problem(env.removeprefix("exactrl/"), FiniteMDP.from_gymnasium(made, gamma=gamma), _shape(made))
+
+
+def _shape(env: gymnasium.Env[object, object]) -> tuple[int, int] | None:
+    """The grid of FrozenLake (desc) and CliffWalking (shape)."""
+    shape = getattr(getattr(env.unwrapped, "desc", None), "shape", None) or getattr(env.unwrapped, "shape", None)
+    grid = isinstance(shape, tuple) and len(shape) == 2 and shape[0] * shape[1] == getattr(
+        env.observation_space, "n", None
+    )
+    return (int(shape[0]), int(shape[1])) if grid and shape is not None else None
+
+
+def starting_policy(mdp: FiniteMDP, generator: torch.Generator | None = None) -> SoftmaxPolicy:
+    """A tabular softmax in float64, uniform, or with preferences drawn from N(0, 1/2^2)."""
+    policy = SoftmaxPolicy(TabularPreferences(mdp)).double()
+    if generator is not None:
+        with torch.no_grad():
+            for p in policy.parameters():
+                p.normal_(0.0, 0.5, generator=generator)
+    return policy
+
+
+def aliased_linear_policy(mdp: FiniteMDP) -> SoftmaxPolicy:
+    """S&B Example 13.1: h(s,a) = theta . x(a), x(a) a unit vector for each action, the same in all states; uniform."""
+    return SoftmaxPolicy(LinearPreferences(np.eye(mdp.n_actions)[None])).double()

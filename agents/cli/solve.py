@@ -1,0 +1,65 @@
+"""`exactrl solve ENV`: v*, all optimal actions, and a bound."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from agents.cli.problems import Problem
+from mdp import FiniteMDP, Solution
+from mdp.plot import grid_cells, plot_grid
+
+MOST_ROWS = 40
+
+
+def summary(problem: Problem, solution: Solution) -> str:
+    """J*, the bound, and whether it is what was asked for."""
+    mdp = problem.mdp
+    state = "converged" if solution.converged else "NOT CONVERGED"
+    ties = int((solution.optimal_actions.sum(axis=1) > 1).sum())
+    return (
+        f"{problem.name}: {mdp.n_states} states, {mdp.n_actions} actions, gamma {mdp.gamma:g}\n"
+        f"J* = {mdp.start @ solution.v:.12g}; v* within {solution.bound:.2g} ({state} after {solution.iterations} "
+        f"iterations); {ties} states have more than one optimal action"
+    )
+
+
+def table(problem: Problem, solution: Solution) -> Table:
+    """v* and the optimal actions of the first 40 states that are not terminal."""
+    mdp = problem.mdp
+    live = np.flatnonzero(~mdp.terminal)
+    more = len(live) - MOST_ROWS
+    out = Table(box=box.SIMPLE_HEAD)
+    for column in ("state", "v*", "optimal actions"):
+        out.add_column(column, justify="right" if column == "v*" else "left")
+    for s in live[:MOST_ROWS]:
+        out.add_row(str(mdp.states[s]), f"{solution.v[s]:.10g}", _actions(mdp, solution, int(s)))
+    if more > 0:
+        out.add_row("...", f"{more} more", "all in the .csv file")
+    return out
+
+
+def _actions(mdp: FiniteMDP, solution: Solution, s: int) -> str:
+    return " ".join(str(mdp.actions[a]) for a in np.flatnonzero(solution.optimal_actions[s]))
+
+
+def write(problem: Problem, solution: Solution, folder: Path) -> list[Path]:
+    """The .csv file of all states and, for a grid, its picture."""
+    mdp = problem.mdp
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"exactrl-solve-{problem.name.replace('/', '-')}"
+    written = [folder / f"{stem}.csv"]
+    with written[0].open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["state", "v", "optimal_actions"])
+        rows.writerows([mdp.states[s], repr(float(solution.v[s])), _actions(mdp, solution, s)]
+                       for s in range(mdp.n_states))  # fmt: skip
+    cells = grid_cells(mdp, problem.shape)
+    if cells is not None:
+        written.append(folder / f"{stem}.png")
+        plot_grid(mdp, solution, cells, written[-1], f"{problem.name}, gamma {mdp.gamma:g}")
+    return written
