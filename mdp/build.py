@@ -19,7 +19,9 @@ from mdp.table import SUM_TOLERANCE, Bools, Floats, Ints, Label, Outcomes
 def rows(flat: list[tuple[int, int, int, float, float]]) -> Outcomes:
     """The table of a list of (s, a, s', r, p), by index."""
     s, a, after, r, p = zip(*flat, strict=True) if flat else ((),) * 5
-    return Outcomes(*(np.array(x, np.int64) for x in (s, a, after)), *(np.array(x, np.float64) for x in (r, p)))
+    return Outcomes(
+        np.array(s, np.int64), np.array(a, np.int64), np.array(after, np.int64), np.array(r, float), np.array(p, float)
+    )
 
 
 def from_outcomes(
@@ -93,26 +95,31 @@ def sizes(P: Any) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def from_arrays(P: Any, R: Any, terminal: ArrayLike | None, admissible: ArrayLike | None) -> Outcomes:
+def from_arrays(
+    P: Any,
+    R: Any,
+    terminal: ArrayLike | None,
+    admissible: ArrayLike | None,
+    states: tuple[Label, ...],
+    actions: tuple[Label, ...],
+) -> Outcomes:
     """The table of transition and reward arrays, without the rows of terminal states and inadmissible pairs."""
     n_states, n_actions = sizes(P)
     allowed = _bools(admissible, (n_states, n_actions), "admissible", default=True)
     s, a, after, p = _sparse_entries(P) if _is_sparse(P) else _dense_entries(P)
     r = _rewards(R, s, a, after, n_states, n_actions)
-    kept = allowed[s, a]
-    table = Outcomes(s[kept], a[kept], after[kept], r[kept], p[kept])
-    given = allowed & (np.ones_like(allowed) if terminal is None else False)
+    table = Outcomes(s, a, after, r, p).where(allowed[s, a])
     if terminal is None:
         ends = _absorbing(table, allowed)
     else:
         ends = _bools(terminal, (n_states,), "terminal", default=False)
-        _check_terminal(table, ends)
+        _check_terminal(table, ends, states, actions)
     given = allowed & ~ends[:, None]
     given[table.state, table.action] = False
     if given.any():
         i, j = np.argwhere(given)[0]
-        raise ValueError(f"p(.|s={i}, a={j}) sums to 0, not 1")
-    return Outcomes(*(x[~ends[table.state]] for x in table))
+        raise ValueError(f"{_pair(states[i], actions[j])} sums to 0, not 1")
+    return table.where(~ends[table.state])
 
 
 def _absorbing(t: Outcomes, allowed: Bools) -> Bools:
@@ -120,19 +127,21 @@ def _absorbing(t: Outcomes, allowed: Bools) -> Bools:
     stays = np.zeros(allowed.shape)
     loop = (t.next == t.state) & (t.reward == 0)
     np.add.at(stays, (t.state[loop], t.action[loop]), t.p[loop])
-    ends: Bools = (~allowed | (np.abs(stays - 1) <= SUM_TOLERANCE)).all(axis=1)
+    ends = np.asarray((~allowed | (np.abs(stays - 1) <= SUM_TOLERANCE)).all(axis=1))
     leaves = t.state[~loop & (t.p != 0)]
     ends[leaves] = False
     return ends
 
 
-def _check_terminal(t: Outcomes, ends: Bools) -> None:
-    bad = ends[t.state] & ((t.next != t.state) | (t.reward != 0))
+def _check_terminal(t: Outcomes, ends: Bools, states: tuple[Label, ...], actions: tuple[Label, ...]) -> None:
+    stays = (t.next == t.state) & (t.reward == 0) & (np.abs(t.p - 1) <= SUM_TOLERANCE)
+    bad = ends[t.state] & ~stays & (t.p != 0)
     if bad.any():
         k = int(np.argmax(bad))
         raise ValueError(
-            f"state {t.state[k]} is given as terminal, but action {t.action[k]} leads to state {t.next[k]} with reward "
-            f"{t.reward[k]:g}; its rows must be zero, or stay there with reward 0"
+            f"state {states[t.state[k]]!r} is given as terminal, but action {actions[t.action[k]]!r} leads to state "
+            f"{states[t.next[k]]!r} with probability {t.p[k]:g} and reward {t.reward[k]:g}; its rows must be zero, or "
+            f"stay there surely with reward 0"
         )
 
 
@@ -147,7 +156,7 @@ def _dense_entries(P: ArrayLike) -> tuple[Ints, Ints, Ints, Floats]:
 
 
 def _sparse_entries(P: Sequence[Any]) -> tuple[Ints, Ints, Ints, Floats]:
-    parts = [sparse.coo_array(x) for x in P]
+    parts = [sparse.coo_array(sparse.csr_array(x)) for x in P]  # csr adds up entries that stand twice
     a = np.repeat(np.arange(len(P)), [len(x.data) for x in parts])
     s, after, p = (np.concatenate([x.coords[0] if k == 0 else x.coords[1] if k == 1 else x.data for x in parts])
                    for k in range(3))
@@ -188,11 +197,11 @@ def made(env_or_id: Any, make_kwargs: Mapping[str, Any]) -> Any:
         return env_or_id
     import gymnasium
 
+    if env_or_id in RENAMED and env_or_id not in gymnasium.registry:
+        raise ValueError(f"{env_or_id} is gone from Gymnasium; {RENAMED[env_or_id]} took its place")
     try:
         return gymnasium.make(env_or_id, **make_kwargs)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        if env_or_id in RENAMED:
-            raise ValueError(f"{env_or_id} is gone from Gymnasium; {RENAMED[env_or_id]} took its place") from None
         raise ValueError(f"Gymnasium cannot make {env_or_id!r}: {error}") from None
 
 

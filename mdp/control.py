@@ -107,7 +107,7 @@ def _solution(mdp: FiniteMDP, found: Found, tolerance: float) -> Solution:
 
 def greedy(q: Floats) -> Ints:
     """The first best action of every state, (S,)."""
-    return q.argmax(axis=1)
+    return np.asarray(q.argmax(axis=1))
 
 
 def one_hot(mdp: FiniteMDP, actions: Ints) -> Floats:
@@ -194,7 +194,12 @@ def _finished(
 
 
 def _by_linear_programming(mdp: FiniteMDP, start: Ints, tolerance: float, show: Progress) -> Found:
-    v, iterations = linear_programming(mdp)
+    try:
+        v, iterations = linear_programming(mdp)
+    except ValueError:
+        if mdp.gamma == 1:
+            policy_iteration(mdp, start, show)  # names the states where v* is infinite
+        raise
     policy = _near_optimal(mdp, v, start, max(tolerance, 1e-6 * _scale(mdp.backup(v))))
     found = policy_iteration(mdp, policy, show)
     return found._replace(iterations=iterations + found.iterations)

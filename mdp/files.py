@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT = "exactrl.FiniteMDP/1"
 COLUMNS = {"state": np.int64, "action": np.int64, "next": np.int64, "reward": np.float64, "p": np.float64}
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# what numpy, zipfile and json raise for a file that is not what it seems
 
 
 def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
@@ -57,11 +60,13 @@ def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
         fields = _read_npz(path) if path.suffix == ".npz" else json.loads(path.read_bytes())
         if not isinstance(fields, dict) or fields.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
-        states, actions = ([_decode(x) for x in fields[name]] for name in ("states", "actions"))
+        states, actions = (_labels(fields, name) for name in ("states", "actions"))
         table = _table(fields, len(states), len(actions))
         rest = {name: fields[name] for name in ("gamma", "start", "observations")}
+        if rest["start"] is None or rest["observations"] is None:
+            raise ValueError("start and observations must be arrays")
         return cls(table, states=states, actions=actions, **rest)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         if isinstance(error, FileNotFoundError):
             raise ValueError(f"there is no file {path}") from None
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
@@ -86,13 +91,14 @@ def _table(fields: dict[str, Any], n_states: int, n_actions: int) -> Outcomes:
     columns = {name: np.asarray(fields[name]) for name in COLUMNS}
     for name, kind in COLUMNS.items():
         x = columns[name]
-        if x.ndim != 1 or len(x) != len(columns["p"]) or (x.size and not np.can_cast(x.dtype, kind, "same_kind")):
+        if x.ndim != 1 or x.shape != columns["p"].shape or (x.size and not np.can_cast(x.dtype, kind, "same_kind")):
             raise ValueError(f"the column {name!r} has shape {x.shape} and type {x.dtype}")
     for name, n in (("state", n_states), ("action", n_actions), ("next", n_states)):
         x = columns[name]
         if x.size and (x.min() < 0 or x.max() >= n):
             raise ValueError(f"the column {name!r} must lie in 0 .. {n - 1}")
-    return Outcomes(**{name: columns[name].astype(kind) for name, kind in COLUMNS.items()})
+    state, action, after = (columns[name].astype(np.int64) for name in ("state", "action", "next"))
+    return Outcomes(state, action, after, columns["reward"].astype(np.float64), columns["p"].astype(np.float64))
 
 
 def _encode(label: Label) -> Any:
@@ -104,6 +110,12 @@ def _encode(label: Label) -> Any:
     if label is None or isinstance(label, (bool, int, float, str)):
         return label
     raise ValueError(f"the label {label!r} cannot be written: None, bool, int, float, str and tuples of these can")
+
+
+def _labels(fields: dict[str, Any], name: str) -> list[Label]:
+    if not isinstance(fields[name], list):
+        raise ValueError(f"{fields[name]!r} is no list of labels")
+    return [_decode(x) for x in fields[name]]
 
 
 def _decode(label: Any) -> Label:

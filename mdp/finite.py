@@ -62,7 +62,7 @@ class FiniteMDP:
         admissible = np.zeros((self.n_states, self.n_actions), bool)
         admissible[self.table.state, self.table.action] = True
         self.admissible: Bools = frozen(admissible)
-        self.terminal: Bools = frozen(~admissible.any(axis=1))
+        self.terminal: Bools = frozen(np.asarray(~admissible.any(axis=1)))
         self.start: Floats = checked_start(start, self.terminal, self.states)
         self.observations: NDArray[Any] = _checked_observations(observations, self.n_states)
 
@@ -117,16 +117,11 @@ class FiniteMDP:
 
         Raises ValueError as `from_outcomes`, and for shapes that do not fit one another.
         """
-        table = build.from_arrays(P, R, terminal, admissible)
         n_states, n_actions = build.sizes(P)
-        return cls(
-            table,
-            states=range(n_states) if states is None else build.exactly(states, n_states, "states"),
-            actions=range(n_actions) if actions is None else build.exactly(actions, n_actions, "actions"),
-            gamma=gamma,
-            start=start,
-            observations=observations,
-        )
+        s = build.exactly(range(n_states) if states is None else states, n_states, "states")
+        a = build.exactly(range(n_actions) if actions is None else actions, n_actions, "actions")
+        table = build.from_arrays(P, R, terminal, admissible, s, a)
+        return cls(table, states=s, actions=a, gamma=gamma, start=start, observations=observations)
 
     @classmethod
     def from_gymnasium(
@@ -195,7 +190,7 @@ class FiniteMDP:
     def p(self, s_next: Label, r: float, s: Label, a: Label) -> float:
         """p(s',r|s,a), by label; r is compared exactly. S&B equation 3.2."""
         self.state_index(s_next)
-        return sum(p for p, after, reward in self.outcomes(s, a) if after == s_next and reward == r)
+        return sum((p for p, after, reward in self.outcomes(s, a) if after == s_next and reward == r), start=0.0)
 
     def outcomes(self, s: Label, a: Label) -> list[tuple[float, Label, float]]:
         """[(probability, s', r), ...] of one pair, by label; empty where a is not in A(s)."""
@@ -219,7 +214,7 @@ class FiniteMDP:
         """r(s,a) = sum over s' and r of r p(s',r|s,a), (S, A); 0 where a is not in A(s). S&B equation 3.5."""
         t, size = self.table, self.n_states * self.n_actions
         r = np.bincount(t.state * self.n_actions + t.action, weights=t.p * t.reward, minlength=size)
-        return frozen(r.reshape(self.n_states, self.n_actions))
+        return frozen(np.asarray(r, dtype=np.float64).reshape(self.n_states, self.n_actions))
 
     def backup(self, v: ArrayLike) -> Floats:
         """q(s,a) = r(s,a) + gamma sum over s' of Pr(s'|s,a) v(s'), (S, A).
@@ -231,7 +226,7 @@ class FiniteMDP:
 
     def uniform_policy(self) -> Floats:
         """pi(a|s) = 1 / |A(s)|, (S, A); zeros in terminal states."""
-        return self.admissible / np.maximum(self.admissible.sum(axis=1, keepdims=True), 1)
+        return np.asarray(self.admissible / np.maximum(self.admissible.sum(axis=1, keepdims=True), 1))
 
     # ---- files ----
 

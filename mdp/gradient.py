@@ -50,7 +50,7 @@ def policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
     pi = softmax_policy(mdp, preferences)
     chain = Chain(mdp, pi)
     v, q, _ = values(chain)
-    return visits(chain)[:, None] * pi * advantages(mdp, v, q)
+    return np.asarray(visits(chain)[:, None] * pi * advantages(mdp, v, q))
 
 
 def advantages(mdp: FiniteMDP, v: Floats, q: Floats) -> Floats:

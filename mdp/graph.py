@@ -22,24 +22,31 @@ if TYPE_CHECKING:
     from mdp.finite import FiniteMDP
 
 
-def _towards_the_end(mdp: FiniteMDP, allowed: Bools) -> tuple[Bools, Ints]:
-    """(reached, after): the states from which a terminal state can be reached, and the next state on a shortest way.
+def _towards(mdp: FiniteMDP, goal: Bools, allowed: Bools) -> tuple[Bools, Ints]:
+    """(reached, after): the states from which a goal state can be reached, and the next state on a shortest way.
 
-    All terminal states are one node, S; a breadth-first search goes backwards from it.
+    All goal states are one node, S; a breadth-first search goes backwards from it.
     """
     t, S = mdp.table, mdp.n_states
     used = allowed[t.state, t.action]
-    after = np.where(mdp.terminal[t.next], S, t.next)
+    after = np.where(goal[t.next], S, t.next)
     edges = sparse.csr_array((np.ones(used.sum(), bool), (after[used], t.state[used])), shape=(S + 1, S + 1))
     order, before = csgraph.breadth_first_order(edges, S, return_predecessors=True)
     reached = np.zeros(S + 1, bool)
     reached[order] = True
-    return reached[:S] | mdp.terminal, before[:S]
+    return reached[:S] | goal, before[:S]
 
 
 def never_ending(mdp: FiniteMDP, policy: Floats) -> Ints:
     """The states from which `policy` (S, A) never reaches a terminal state: none where it is proper."""
-    return np.flatnonzero(~_towards_the_end(mdp, policy > 0)[0])
+    return np.flatnonzero(~_towards(mdp, mdp.terminal, policy > 0)[0])
+
+
+def may_never_end(mdp: FiniteMDP, policy: Floats) -> Ints:
+    """The states from which `policy` (S, A) may reach one of `never_ending`: episodes from there may go on for ever."""
+    stuck = np.zeros(mdp.n_states, bool)
+    stuck[never_ending(mdp, policy)] = True
+    return np.flatnonzero(_towards(mdp, stuck, policy > 0)[0])
 
 
 def proper_policy(mdp: FiniteMDP, allowed: Bools) -> tuple[Ints, Bools]:
@@ -50,7 +57,7 @@ def proper_policy(mdp: FiniteMDP, allowed: Bools) -> tuple[Ints, Bools]:
     """
     t = mdp.table
     while True:
-        ends, after = _towards_the_end(mdp, allowed)
+        ends, after = _towards(mdp, mdp.terminal, allowed)
         leaks = np.zeros_like(allowed)
         lost = ~ends[t.next]
         leaks[t.state[lost], t.action[lost]] = True

@@ -78,6 +78,53 @@ def _whole_return(mdp: FiniteMDP, b: Floats) -> Steps:
                  np.array([[one, zero], [R, mdp.gamma * one]]))
 
 
+class _Sums:
+    """Sums over the outcomes, each weighted by pi(a|s) p(s',r|s,a), of a quantity x (K,)."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.mdp, self.weight = chain.mdp, chain.weight
+        self.pair = chain.mdp.table.state * chain.mdp.n_actions + chain.mdp.table.action
+
+    def by_pair(self, x: Floats) -> Floats:
+        """For each (s, a), (SA,)."""
+        sums = np.bincount(self.pair, weights=self.weight * x, minlength=self.mdp.admissible.size)
+        return np.asarray(sums, dtype=np.float64)
+
+    def by_step(self, x: Floats) -> Any:
+        """For each (s, a) and s', sparse (SA, S)."""
+        shape = (self.mdp.admissible.size, self.mdp.n_states)
+        return sparse.csr_array((self.weight * x, (self.pair, self.mdp.table.next)), shape=shape)
+
+    def by_states(self, x: Floats) -> Any:
+        """For each s and s', sparse (S, S)."""
+        return transitions(self.mdp, self.weight * x)
+
+    def lifted(self, x: Floats) -> Solver:
+        """I - x P_pi over the pairs (component, state), for x (m, m, K)."""
+        blocks = sparse.block_array([[self.by_states(xij) for xij in row] for row in x])
+        return Solver(sparse.eye_array(blocks.shape[0]) - blocks)
+
+
+def _scores(chain: Chain) -> tuple[Any, Any]:
+    """(Psi (SA, SA), sum over a (S, SA)): psi(s,a) = e_sa - sum over b of pi(b|s) e_sb, 0 where a is never taken."""
+    (S, A), pi = chain.policy.shape, chain.policy.ravel()
+    state, pair = np.repeat(np.arange(S), A), np.arange(S * A)
+    own = sparse.csr_array((pi, (state, pair)), shape=(S, S * A))
+    taken = sparse.diags_array((pi > 0).astype(float))
+    score = sparse.csr_array(taken @ (sparse.eye_array(S * A) - own[state]))
+    return score, sparse.csr_array((np.ones(S * A), (state, pair)), shape=(S, S * A))
+
+
+def _weights(sums: _Sums, B: Floats) -> Floats:
+    """Lambda (n, n, K), at the state of each outcome: the adjoint of E[Y Y^T] = ... + B E[Y' Y'^T] B^T."""
+    n, S = len(B), sums.mdp.n_states
+    BB = np.einsum("ikx,jlx->ijklx", B, B).reshape(n * n, n * n, -1)
+    first = np.zeros((n * n, S))
+    first[-1] = sums.mdp.start
+    Lambda: Floats = sums.lifted(BB).solve(first.ravel(), transposed=True).reshape(n, n, S)
+    return Lambda[..., sums.mdp.table.state]
+
+
 class Moments:
     """Mean and covariance of a one-episode gradient estimator, over preferences h(s,a) with index s*A + a.
 
@@ -87,54 +134,33 @@ class Moments:
 
     def __init__(self, chain: Chain, steps: Steps) -> None:
         mdp, t = chain.mdp, chain.mdp.table
-        self._chain, self._steps, self._shape = chain, steps, mdp.admissible.shape
-        n, S, SA, gamma = len(steps.A), mdp.n_states, mdp.admissible.size, mdp.gamma
-        v, variance = values(chain).v[t.next], _return_variance(chain)[t.next]
-        A, C, B = steps
-        pair, weight = t.state * mdp.n_actions + t.action, chain.weight
-
-        def by_pair(x: Floats) -> Floats:  # sum over the outcomes of each (s, a), (SA,)
-            return np.bincount(pair, weights=weight * x, minlength=SA)
-
-        def step(x: Floats) -> Any:  # the same, kept apart by s', (SA, S)
-            return sparse.csr_array((weight * x, (pair, t.next)), shape=(SA, S))
-
-        def lifted(x: Floats) -> Any:  # (I - x P_pi) over the pairs (component, state)
-            m = len(x)
-            blocks = [[transitions(mdp, weight * x[i, j]) for j in range(m)] for i in range(m)]
-            return Solver(sparse.eye_array(m * S) - sparse.block_array(blocks))
-
-        # the score psi(s,a) = e_sa - sum_b pi(b|s) e_sb as rows of Psi (SA, SA), 0 where a is never taken
-        rows, pi = np.repeat(np.arange(S), mdp.n_actions), chain.policy.ravel()
-        own = sparse.csr_array((pi, (rows, np.arange(SA))), shape=(S, SA))
-        taken = sparse.diags_array((pi > 0).astype(float))
-        self._score = sparse.csr_array(taken @ (sparse.eye_array(SA) - own[rows]))
-        self._states = sparse.csr_array((np.ones(SA), (rows, np.arange(SA))), shape=(S, SA))
+        self.chain, self.steps, self._shape = chain, steps, mdp.admissible.shape
+        self.score, self._states = _scores(chain)
+        sums, (A, C, B), n = _Sums(chain), steps, len(steps.A)
+        v, variance = values(chain).v[t.next], _return_variance(chain)[t.next]  # mean and variance of G'
+        EG, ED = t.reward + mdp.gamma * v, A + C * v  # E[G] and E[D] without its psi
 
         # E[D|s] and E[G D|s] as weights on the scores; the steps of Y' in E[G Y|s]
-        EG = t.reward + gamma * v
-        ED = A + C * v
-        self._mean_weights = [by_pair(x) for x in ED]
-        self._cross_weights = [by_pair(EG * x + gamma * c * variance) for x, c in zip(ED, C, strict=True)]
-        self._reward_steps = [[transitions(mdp, weight * t.reward * B[i, j]) for j in range(n)] for i in range(n)]
-        self._mean_solver, self._cross_solver = lifted(B), lifted(gamma * B)
+        self._mean_weights = [sums.by_pair(x) for x in ED]
+        self._cross_weights = [
+            sums.by_pair(EG * x + mdp.gamma * c * variance) for x, c in zip(ED, C, strict=True)
+        ]
+        self._reward_steps = [[sums.by_states(t.reward * B[i, j]) for j in range(n)] for i in range(n)]
+        self._mean_solver, self._cross_solver = sums.lifted(B), sums.lifted(mdp.gamma * B)
 
-        # Lambda(s), and the local terms that it weighs
-        BB = np.einsum("ikx,jlx->ijklx", B, B).reshape(n * n, n * n, -1)
-        first = np.zeros((n * n, S))
-        first[-1] = mdp.start
-        weights = lifted(BB).solve(first.ravel(), transposed=True).reshape(n, n, S)[..., t.state]
+        # the local terms, weighed by Lambda(s)
+        Lambda = _weights(sums, B)
         DD = ED[:, None] * ED + C[:, None] * C * variance
-        self._square = by_pair((weights * DD).sum(axis=(0, 1)))
-        self._mean_steps = [step(x) for x in np.einsum("ijx,ix,jlx->lx", weights, A, B)]
-        self._cross_steps = [step(x) for x in np.einsum("ijx,ix,jlx->lx", weights, C, B)]
+        self._square = sums.by_pair((Lambda * DD).sum(axis=(0, 1)))
+        self._mean_steps = [sums.by_step(x) for x in np.einsum("ijx,ix,jlx->lx", Lambda, A, B)]
+        self._cross_steps = [sums.by_step(x) for x in np.einsum("ijx,ix,jlx->lx", Lambda, C, B)]
 
     def _columns(self, U: Any) -> tuple[Any, Floats, Floats]:
         """(Psi U (SA, K), E[U^T Y | s] for the last component (S, K), N (SA, K)), where U^T E[Y Y^T] U is
 
         (Psi U)^T diag(square) (Psi U) + (Psi U)^T N + N^T (Psi U).
         """
-        psi = self._score @ U
+        psi = self.score @ U
         n, K, S = len(self._mean_weights), psi.shape[1], self._shape[0]
 
         def gather(weights: Floats) -> Floats:  # sum over a of weights(s,a) psi(s,a), (S, K)
@@ -154,7 +180,7 @@ class Moments:
     def along(self, U: ArrayLike) -> tuple[Floats, Floats]:
         """(mean (K,), covariance (K, K)) of U^T Z for directions U (SA, K), a dense array or scipy sparse."""
         psi, m, N = self._columns(U if sparse.issparse(U) else np.asarray(U, dtype=np.float64))
-        mean = self._chain.mdp.start @ m
+        mean: Floats = self.chain.mdp.start @ m
         cross = _dense(psi.T @ N)
         square = _dense(psi.T @ (sparse.diags_array(self._square) @ psi))
         return mean, square + cross + cross.T - np.outer(mean, mean)
@@ -162,10 +188,10 @@ class Moments:
     def variances(self, U: ArrayLike) -> Floats:
         """Var[u^T Z], (K,), for each column u of U (SA, K): the diagonal of `along`, without the matrix."""
         psi, m, N = self._columns(U if sparse.issparse(U) else np.asarray(U, dtype=np.float64))
-        mean = self._chain.mdp.start @ m
+        mean = self.chain.mdp.start @ m
         square = np.asarray((psi * psi).T @ self._square).ravel()
         cross = np.asarray((psi * N).sum(axis=0)).ravel()
-        return square + 2 * cross - mean**2
+        return np.asarray(square + 2 * cross - mean**2)
 
     @cached_property
     def mean(self) -> Floats:
@@ -173,21 +199,21 @@ class Moments:
         # E[Z] = start^T (I - B P)^-1 E[D|s]: one adjoint solve instead of one for each coordinate
         n, S = len(self._mean_weights), self._shape[0]
         first = np.zeros((n, S))
-        first[-1] = self._chain.mdp.start
+        first[-1] = self.chain.mdp.start
         adjoint = self._mean_solver.solve(first.ravel(), transposed=True).reshape(n, S)
         weights = sum(self._states.T @ x * w for x, w in zip(adjoint, self._mean_weights, strict=True))
-        return np.asarray(self._score.T @ weights).reshape(self._shape)
+        return np.asarray(self.score.T @ weights).reshape(self._shape)
 
     @cached_property
     def covariance(self) -> Floats:
         """Cov[Z], (SA, SA)."""
-        return self.along(sparse.eye_array(self._score.shape[0], format="csc"))[1]
+        return self.along(sparse.eye_array(self.score.shape[0], format="csc"))[1]
 
     @cached_property
     def trace(self) -> float:
         """The sum of the variances of all coordinates, E|Z - E[Z]|^2."""
-        eye = sparse.eye_array(self._score.shape[0], format="csc")
-        live = np.flatnonzero(self._chain.policy.ravel() > 0)  # the score is 0 in all others
+        eye = sparse.eye_array(self.score.shape[0], format="csc")
+        live = np.flatnonzero(self.chain.policy.ravel() > 0)  # the score is 0 in all others
         chunks = (eye[:, live[k : k + CHUNK]] for k in range(0, len(live), CHUNK))
         return float(sum(self.variances(U).sum() for U in chunks))
 
@@ -222,9 +248,16 @@ def reinforce_moments(
     pi = softmax_policy(mdp, preferences)
     if not (to_go and discounted):
         check_proper(mdp, pi)
-    b = np.broadcast_to(np.asarray(0.0 if baseline is None else baseline, dtype=np.float64), mdp.n_states)
-    if not np.isfinite(b).all():
-        raise ValueError(f"the baseline of state {mdp.states[int(np.argmax(~np.isfinite(b)))]!r} is not finite")
-    at = b[mdp.table.state]
+    at = _checked_baseline(mdp, baseline)[mdp.table.state]
     steps = _reward_to_go(mdp, at, mdp.gamma if discounted else 1.0) if to_go else _whole_return(mdp, at)
     return Moments(Chain(mdp, pi), steps)
+
+
+def _checked_baseline(mdp: FiniteMDP, baseline: ArrayLike | None) -> Floats:
+    b = np.asarray(0.0 if baseline is None else baseline, dtype=np.float64)
+    if b.shape not in ((), (mdp.n_states,)):
+        raise ValueError(f"the baseline has shape {b.shape}; it is a number, or one for each of {mdp.n_states} states")
+    b = np.broadcast_to(b, mdp.n_states)
+    if not np.isfinite(b).all():
+        raise ValueError(f"the baseline of state {mdp.states[int(np.argmax(~np.isfinite(b)))]!r} is not finite")
+    return b

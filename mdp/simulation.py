@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from mdp.chain import checked_policy
 from mdp.episodes import Episodes
-from mdp.graph import never_ending
+from mdp.graph import may_never_end
 from mdp.table import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ class Simulator:
         )
 
     def _check_ends(self, starts: Ints) -> None:
-        stuck: Bools = np.isin(starts, never_ending(self.mdp, self.policy))
+        stuck: Bools = np.isin(starts, may_never_end(self.mdp, self.policy))
         if stuck.any():
             s = self.mdp.states[int(starts[stuck][0])]
-            raise ValueError(f"the policy never ends from state {s!r}: pass max_steps, and such episodes are truncated")
+            raise ValueError(f"the policy may never end from state {s!r}: pass max_steps, and it is truncated")
 
 
 def simulate(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, float], None]
 
 EVALUATION_SWEEPS = 20  # of modified policy iteration, between two improvements
-MOST_SWEEPS = 100_000  # at gamma = 1, where no contraction tells how many it takes
+MOST_SWEEPS = 1_000  # at gamma = 1, where no contraction tells how many it takes, and policy iteration ends the work
 
 
 def silent(iteration: int, bound: float) -> None:

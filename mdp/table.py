@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +33,10 @@ class Outcomes(NamedTuple):
     next: Ints
     reward: Floats
     p: Floats
+
+    def where(self, kept: Bools) -> Outcomes:
+        """The outcomes that a mask (K,) keeps."""
+        return Outcomes(self.state[kept], self.action[kept], self.next[kept], self.reward[kept], self.p[kept])
 
 
 def frozen(array: NDArray[_T]) -> NDArray[_T]:
@@ -92,7 +96,7 @@ def checked_gamma(gamma: float) -> float:
     return float(gamma)
 
 
-def checked_start(start: Floats | None, terminal: Bools, states: tuple[Label, ...]) -> Floats:
+def checked_start(start: ArrayLike | None, terminal: Bools, states: tuple[Label, ...]) -> Floats:
     """Pr(S_0 = s), (S,); None is uniform over the non-terminal states.
 
     Raises ValueError where it is no distribution over the non-terminal states (in a terminal one nothing can be done).
@@ -101,19 +105,19 @@ def checked_start(start: Floats | None, terminal: Bools, states: tuple[Label, ..
         raise ValueError("every state is terminal: no state has an outcome, so there is nothing to start")
     if start is None:
         return frozen(np.where(terminal, 0.0, 1 / np.count_nonzero(~terminal)))
-    start = np.array(start, dtype=np.float64)
-    if start.shape != terminal.shape:
-        raise ValueError(f"start has shape {start.shape}, not one probability for each of {len(terminal)} states")
-    bad = ~(np.isfinite(start) & (start >= 0))
+    given = np.array(start, dtype=np.float64)
+    if given.shape != terminal.shape:
+        raise ValueError(f"start has shape {given.shape}, not one probability for each of {len(terminal)} states")
+    bad = ~(np.isfinite(given) & (given >= 0))
     if bad.any():
         s = int(np.argmax(bad))
-        raise ValueError(f"start gives {states[s]!r} the probability {start[s]}; it must be a finite number >= 0")
-    if abs(start.sum() - 1) > SUM_TOLERANCE:
-        raise ValueError(f"start sums to {start.sum():.12g}, not 1")
-    if (start[terminal] > 0).any():
-        s = int(np.argmax(terminal & (start > 0)))
-        raise ValueError(f"start puts probability {start[s]:g} on {states[s]!r}, which is terminal")
-    return frozen(start)
+        raise ValueError(f"start gives {states[s]!r} the probability {given[s]}; it must be a finite number >= 0")
+    if abs(given.sum() - 1) > SUM_TOLERANCE:
+        raise ValueError(f"start sums to {given.sum():.12g}, not 1")
+    if (given[terminal] > 0).any():
+        s = int(np.argmax(terminal & (given > 0)))
+        raise ValueError(f"start puts probability {given[s]:g} on {states[s]!r}, which is terminal")
+    return frozen(given)
 
 
 def checked_labels(labels: tuple[Label, ...], what: str) -> dict[Label, int]:

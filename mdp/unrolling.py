@@ -22,9 +22,9 @@ def unroll(mdp: FiniteMDP, horizon: int, /) -> FiniteMDP:
         raise ValueError(f"the horizon must be at least 1, not {horizon}")
     t, S = mdp.table, mdp.n_states
     shift = S * np.repeat(np.arange(horizon), len(t.p))
-    s, a, after, r, p = (np.tile(x, horizon) for x in t)
+    again = np.tile(np.arange(len(t.p)), horizon)
     return type(mdp)(
-        Outcomes(s + shift, a, after + shift + S, r, p),
+        Outcomes(t.state[again] + shift, t.action[again], t.next[again] + shift + S, t.reward[again], t.p[again]),
         states=[(k, label) for k in range(horizon + 1) for label in mdp.states],
         actions=mdp.actions,
         gamma=mdp.gamma,

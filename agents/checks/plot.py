@@ -48,7 +48,7 @@ def _sampled(axes: Any, report: Report, color: str) -> None:
     n, error = np.array(report.path, dtype=float).T
     shown = np.unique(np.searchsorted(n, np.geomspace(n[0], n[-1], 40)))
     axes.plot(n[shown], error[shown] / report.norm, "o", ms=3, color=color)
-    line = np.geomspace(n[0], n[-1], 50)
+    line = np.geomspace(n[0] / 2, n[-1] * 1.2, 50)
     axes.plot(line, np.sqrt(report.trace / line) / report.norm, "-", lw=1.2, color=color,
               label=f"{report.name}: {report.verdict}")  # fmt: skip
 

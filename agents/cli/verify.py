@@ -73,7 +73,7 @@ def table(reports: list[Report]) -> Table:
             numbers = ("", "") if row.route == "theorem" else (f"{row.error:.1e}", f"{row.tolerance:.0e}")
             value = f"{row.value:.8g}"
             if row.route.startswith("sampled"):
-                value = f"{row.value:.4g} ± {report.standard_error[0]:.1g}"
+                value = f"{row.value:.4g} ± {report.standard_error[0]:.2g}"
                 numbers = (f"{row.error:.1f} SE", f"{row.tolerance:.1f} SE")
             out.add_row(f"  {row.route}", value, *numbers, "ok" if row.passed else "[bold red]FAIL")
         power = "ok" if report.has_power else "no power"

@@ -1,0 +1,172 @@
+"""J, grad J and the moments of REINFORCE for torch policies, against mdp and against enumeration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import envs
+from agents import (
+    Batch,
+    ReinforceLoss,
+    SoftmaxPolicy,
+    TabularPreferences,
+    exact_gradient,
+    exact_objective,
+    gradient_moments,
+    regularised_objective,
+)
+from agents.exact.objective import flat_gradient
+from mdp import (
+    Episodes,
+    FiniteMDP,
+    Trajectory,
+    enumerate_trajectories,
+    evaluate,
+    policy_gradient,
+    reinforce_moments,
+)
+from tests.agents.problems import MDPS, PAIRS, POLICIES, network, tabular
+from tests.worlds import random_mdp, tied_right, weighted_moments
+
+
+@pytest.mark.parametrize(("m", "p"), PAIRS)
+def test_objective_is_that_of_mdp(m: str, p: str) -> None:
+    mdp, policy = MDPS[m], POLICIES[p](MDPS[m])
+    expected = evaluate(mdp, policy.matrix(mdp).detach().numpy()).objective
+    assert float(exact_objective(policy, mdp).detach()) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("m", "p"), PAIRS)
+def test_theorem_equals_autograd(m: str, p: str) -> None:
+    mdp, policy = MDPS[m], POLICIES[p](MDPS[m])
+    theorem, autograd = exact_gradient(policy, mdp), flat_gradient(policy, exact_objective(policy, mdp))
+    assert float((theorem - autograd).norm()) <= 1e-12 * float(autograd.norm())
+
+
+@pytest.mark.parametrize("m", MDPS)
+def test_tabular_gradient_is_policy_gradient(m: str) -> None:
+    mdp = MDPS[m]
+    policy = tabular(mdp)
+    preferences = policy.preferences(torch.as_tensor(mdp.observations.copy())).detach().numpy()
+    table = policy_gradient(mdp, preferences)
+    rows = policy.preferences.row(torch.as_tensor(mdp.observations.copy())).numpy()  # type: ignore[operator]
+    summed = np.zeros(next(policy.parameters()).shape)
+    np.add.at(summed, rows, table)  # states that look alike share a row
+    np.testing.assert_allclose(exact_gradient(policy, mdp).numpy(), summed.ravel(), atol=1e-12 * np.abs(summed).max())
+
+
+@pytest.mark.parametrize("estimator", [{}, {"discounted": False}, {"to_go": False}, {"baseline": -3.0}])
+@pytest.mark.parametrize("p", POLICIES)
+def test_gradient_moments_are_those_of_all_trajectories(p: str, estimator: dict[str, float]) -> None:
+    """The mean and covariance of -grad loss, batch by batch, over every trajectory that there is."""
+    mdp = random_mdp(1, gamma=0.9, acyclic=True)
+    policy = POLICIES[p](mdp)
+    loss = ReinforceLoss(**estimator)  # type: ignore[arg-type]
+    mean, covariance = weighted_moments((q, _estimate(policy, loss, mdp, played)) for q, played in _all(policy, mdp))
+    exact = gradient_moments(policy, mdp, **estimator)  # type: ignore[arg-type]
+    np.testing.assert_allclose(exact.mean, mean, atol=1e-12)
+    np.testing.assert_allclose(exact.covariance, covariance, atol=1e-11 * np.abs(covariance).max())
+    assert exact.trace == pytest.approx(np.trace(covariance), rel=1e-10)
+
+
+def _all(policy: SoftmaxPolicy, mdp: FiniteMDP) -> Iterator[tuple[float, Trajectory]]:
+    return enumerate_trajectories(mdp, policy.matrix(mdp).detach().numpy())
+
+
+def _estimate(policy: SoftmaxPolicy, loss: ReinforceLoss, mdp: FiniteMDP, played: Trajectory) -> NDArray[np.float64]:
+    states = np.array([played.states[:-1]])
+    one = np.ones(1, bool)
+    episodes = Episodes(
+        states=states, actions=np.array([played.actions]), rewards=np.array([played.rewards]),
+        lengths=np.array([len(played.actions)]), terminated=one, truncated=~one, gamma=mdp.gamma,
+        sight=states, sights=mdp.observations, choices=mdp.admissible,
+    )  # fmt: skip
+    return -flat_gradient(policy, loss(Batch.of(policy, episodes))).numpy()
+
+
+def test_moments_along_directions_are_those_of_the_whole() -> None:
+    mdp, policy = MDPS["random"], network(MDPS["random"])
+    d = sum(p.numel() for p in policy.parameters())
+    U = np.random.default_rng(0).normal(size=(d, 3))
+    whole, along = gradient_moments(policy, mdp), gradient_moments(policy, mdp, directions=U)
+    np.testing.assert_allclose(along.mean, U.T @ whole.mean, rtol=1e-10)
+    np.testing.assert_allclose(along.covariance, U.T @ whole.covariance @ U, rtol=1e-9)
+
+
+def test_corridor_facts() -> None:
+    """S&B Example 13.1 at p = 1/2: dJ/dtheta_right and the variance of its estimators, by hand."""
+    policy = SoftmaxPolicy(TabularPreferences(envs.short_corridor())).double()
+    for gamma, slope in ((1.0, 2.0), (0.9, 0.4862286772966882)):
+        assert exact_gradient(policy, envs.short_corridor(gamma)).tolist() == pytest.approx([-slope, slope], rel=1e-12)
+    without = gradient_moments(policy, envs.short_corridor(0.9), discounted=False)
+    assert without.mean[1] == pytest.approx(1.0481736368, abs=1e-9)
+    assert gradient_moments(policy, envs.short_corridor()).covariance[1, 1] == pytest.approx(733, rel=1e-12)
+    assert gradient_moments(policy, envs.short_corridor(), to_go=False).covariance[1, 1] == pytest.approx(1959)
+
+
+def test_moments_of_a_table_are_those_of_mdp() -> None:
+    mdp = envs.short_corridor(0.9)
+    policy = tabular(mdp)
+    h = np.log(policy.matrix(mdp).detach().numpy(), out=np.zeros((4, 2)), where=~mdp.terminal[:, None])
+    _, covariance = reinforce_moments(mdp, h).along(tied_right(mdp))
+    assert gradient_moments(policy, mdp).covariance[1, 1] == pytest.approx(covariance[0, 0], rel=1e-12)
+
+
+@pytest.mark.parametrize("m", ["random", "corridor", "robot"])
+def test_regularised_objective_is_j_with_other_rewards(m: str) -> None:
+    """r(s,a) - kl (log pi - log reference) - entropy log pi as rewards, held constant, give the same value."""
+    mdp = MDPS[m]
+    policy, reference = tabular(mdp, 1), tabular(mdp, 2)
+    kl, entropy = 0.3, 0.2
+    pi, ref = (x.matrix(mdp).detach().numpy() for x in (policy, reference))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        extra = np.where(pi > 0, -kl * (np.log(pi) - np.log(ref)) - entropy * np.log(pi), 0.0)
+    t = mdp.table
+    shifted = FiniteMDP(
+        t._replace(reward=t.reward + extra[t.state, t.action]),
+        states=mdp.states, actions=mdp.actions, gamma=mdp.gamma, start=mdp.start,
+    )  # fmt: skip
+    value = regularised_objective(policy, mdp, kl=kl, reference=reference, entropy=entropy)
+    assert float(value.detach()) == pytest.approx(evaluate(shifted, pi).objective, rel=1e-12)
+
+
+def test_regularised_gradient_against_central_differences() -> None:
+    mdp = MDPS["random"]
+    policy, reference = tabular(mdp, 1), tabular(mdp, 2)
+
+    def value() -> torch.Tensor:
+        return regularised_objective(policy, mdp, kl=0.3, reference=reference, entropy=0.2)
+
+    gradient = flat_gradient(policy, value())
+    theta = next(policy.parameters())
+    for k, h in ((0, 1e-5), (4, 1e-5)):
+        sides = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                theta.view(-1)[k] += sign * h
+                sides.append(float(value()))
+                theta.view(-1)[k] -= sign * h
+        assert float(gradient[k]) == pytest.approx((sides[0] - sides[1]) / (2 * h), rel=1e-6, abs=1e-9)
+
+
+def test_float32_is_refused() -> None:
+    policy = SoftmaxPolicy(TabularPreferences(MDPS["grid"]))
+    for function in (exact_objective, exact_gradient, gradient_moments):
+        with pytest.raises(TypeError, match=r"theta is torch.float32: call policy.double\(\) first"):
+            function(policy, MDPS["grid"])  # type: ignore[operator]
+
+
+def test_improper_policies_are_refused_at_gamma_1() -> None:
+    forever = FiniteMDP.from_outcomes({(s, 0): [(1.0, 1 - s, 1.0)] for s in (0, 1)}, gamma=1.0)
+    with pytest.raises(ValueError, match="never ends from state 0"):
+        exact_objective(tabular(forever), forever)
+
+
+def test_kl_without_a_reference_is_refused() -> None:
+    with pytest.raises(ValueError, match="kl needs a reference"):
+        regularised_objective(tabular(MDPS["grid"]), MDPS["grid"], kl=0.1)

@@ -1,0 +1,110 @@
+"""REINFORCE as a loss: returns, discounts, baselines and refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import envs
+from agents import Batch, ExactValues, LearnedValues, ReinforceLoss, rollout
+from agents.losses import discounts, returns_to_go
+from mdp import evaluate
+from mdp import returns_to_go as numpy_returns_to_go
+from tests.agents.problems import MDPS, seeded, tabular
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("T", [0, 1, 7])
+def test_returns_are_those_of_numpy(gamma: float, T: int) -> None:
+    rewards = np.random.default_rng(T).normal(size=(5, T))
+    torch.testing.assert_close(
+        returns_to_go(torch.as_tensor(rewards), gamma), torch.as_tensor(numpy_returns_to_go(rewards, gamma))
+    )
+
+
+def test_returns_are_differentiable() -> None:
+    rewards = torch.ones(1, 3, dtype=torch.float64, requires_grad=True)
+    returns_to_go(rewards, 0.5)[0, 0].backward()  # type: ignore[no-untyped-call]
+    assert rewards.grad is not None
+    assert rewards.grad.tolist() == [[1.0, 0.5, 0.25]]
+
+
+def test_discounts() -> None:
+    assert discounts(torch.zeros(2, 3), 0.5).tolist() == [1.0, 0.5, 0.25]
+    assert discounts(torch.zeros(2, 3), 0.0).tolist() == [1.0, 0.0, 0.0]
+
+
+def _batch(name: str = "random", n: int = 30) -> Batch:
+    mdp = MDPS[name]
+    policy = tabular(mdp)
+    return Batch.of(policy, rollout(policy, mdp, n, generator=seeded()))
+
+
+@pytest.mark.parametrize("to_go", [True, False])
+@pytest.mark.parametrize("baseline", [None, 1.5, "state"])
+def test_loss_is_the_sum_written_out(to_go: bool, baseline: float | str | None) -> None:
+    batch, gamma = _batch(), MDPS["random"].gamma
+    by_state = np.random.default_rng(0).normal(size=MDPS["random"].n_states)
+    b = by_state if baseline == "state" else np.full(MDPS["random"].n_states, baseline or 0.0)
+    total = 0.0
+    for n in range(len(batch.lengths)):
+        T, R = int(batch.lengths[n]), batch.rewards[n].tolist()
+        for t in range(T):
+            G = sum(gamma ** (k - (t if to_go else 0)) * R[k] for k in range(t if to_go else 0, T))
+            s, log_pi = int(batch.states[n, t]), float(batch.log_probs[n, t].detach())
+            total -= (gamma**t * (G - b[s]) if to_go else G - gamma**t * b[s]) * log_pi
+    loss = ReinforceLoss(baseline=by_state if baseline == "state" else baseline, to_go=to_go)  # type: ignore[arg-type]
+    assert float(loss(batch).detach()) == pytest.approx(total / len(batch.lengths), rel=1e-12)
+
+
+def test_a_learned_baseline_follows_the_returns_of_earlier_batches() -> None:
+    batch = _batch("walk")
+    baseline = LearnedValues(7, step=1.0)
+    assert (baseline(batch) == 0).all()  # nothing was learned yet
+    baseline.learn(batch)
+    mask = batch.mask.numpy()
+    G, s = numpy_returns_to_go(batch.rewards.numpy(), 1.0), batch.states.numpy()
+    for state in range(1, 6):
+        assert baseline.v[state] == pytest.approx(G[mask & (s == state)].mean())
+
+
+def test_the_exact_baseline_is_v_pi_of_the_policy_as_it_is() -> None:
+    mdp = MDPS["walk"]
+    policy, batch = tabular(mdp), _batch("walk")
+    baseline = ExactValues(policy, mdp)
+    with torch.no_grad():
+        next(policy.parameters()).mul_(2.0)
+    v = evaluate(mdp, policy.matrix(mdp).detach().numpy()).v
+    np.testing.assert_allclose(baseline(batch)[batch.mask].numpy(), v[batch.states[batch.mask].numpy()])
+
+
+def test_truncated_episodes_are_refused() -> None:
+    mdp = envs.gridworld_4x4()
+    policy = tabular(mdp)
+    episodes = rollout(policy, mdp, 50, generator=seeded(), max_steps=3)
+    with pytest.raises(ValueError, match=r"of 50 episodes are truncated.*unroll"):
+        ReinforceLoss()(Batch.of(policy, episodes))
+    whole = replace(episodes, truncated=np.zeros(50, bool))
+    assert torch.isfinite(ReinforceLoss()(Batch.of(policy, whole)))
+
+
+def test_the_whole_return_has_no_discount_to_drop() -> None:
+    with pytest.raises(ValueError, match="discounted=False needs to_go=True"):
+        ReinforceLoss(to_go=False, discounted=False)
+
+
+def test_entropies_and_reference() -> None:
+    mdp = MDPS["bandit"]
+    policy, reference = tabular(mdp, 0), tabular(mdp, 1)
+    batch = Batch.of(policy, rollout(policy, mdp, 10, generator=seeded()), reference=reference)
+    pi = policy.matrix(mdp).detach().numpy()
+    s = batch.states[:, 0].numpy()
+    np.testing.assert_allclose(batch.entropies[:, 0].detach().numpy(), -(pi[s] * np.log(pi[s])).sum(1), rtol=1e-12)
+    assert batch.reference_log_probs is not None
+    assert not batch.reference_log_probs.requires_grad
+    expected = np.log(reference.matrix(mdp).detach().numpy()[s, batch.actions[:, 0]])
+    np.testing.assert_allclose(batch.reference_log_probs[:, 0].numpy(), expected, rtol=1e-12)
+    assert batch.observations.tolist() == batch.states.tolist()
