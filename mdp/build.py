@@ -15,6 +15,8 @@ from scipy import sparse
 
 from mdp.table import SUM_TOLERANCE, Bools, Floats, Ints, Label, Outcomes
 
+Start = ArrayLike | Mapping[Any, float] | None  # Pr(S_0 = s): (S,), {label: probability}, or uniform
+
 
 def rows(flat: list[tuple[int, int, int, float, float]]) -> Outcomes:
     """The table of a list of (s, a, s', r, p), by index."""
@@ -61,7 +63,7 @@ def _pair(s: Label, a: Label) -> str:
     return f"p(.|s={s!r}, a={a!r})"
 
 
-def start_array(start: ArrayLike | Mapping[Any, float] | None, states: tuple[Label, ...]) -> ArrayLike | None:
+def start_array(start: Start, states: tuple[Label, ...]) -> ArrayLike | None:
     """{label: probability} as an array (S,); anything else unchanged."""
     if not isinstance(start, Mapping):
         return start
@@ -205,22 +207,28 @@ def made(env_or_id: Any, make_kwargs: Mapping[str, Any]) -> Any:
         raise ValueError(f"Gymnasium cannot make {env_or_id!r}: {error}") from None
 
 
-def from_gymnasium(env: Any, start: ArrayLike | None) -> tuple[Outcomes, int, int, ArrayLike]:
+def from_gymnasium(env: Any, start: Start) -> tuple[Outcomes, int, int, Start]:
     """(table, n, A, start) of env.unwrapped.P; the terminal state has the index n."""
     P = getattr(env.unwrapped, "P", None)
     if not isinstance(P, Mapping):
         name = env.spec.id if getattr(env, "spec", None) else type(env.unwrapped).__name__
         raise ValueError(f"{name} has no table P of its outcomes, so its exact values cannot be computed")
-    n, n_actions = len(P), max(map(len, P.values()))
+    n, n_actions = len(P), max(map(len, P.values()), default=0)
     flat = [
         (s, a, n if terminated else after, r, p)
         for s, by_action in P.items()
         for a, listed in by_action.items()
         for p, after, r, terminated in listed
     ]
+    for s, a, after, _, _ in flat:
+        for what, index, size in (("state", s, n), ("action", a, n_actions), ("state", after, n + 1)):
+            if index not in range(size):
+                raise ValueError(f"P[{s}][{a}] names the {what} {index!r}; there are 0 .. {size - 1}")
     if start is None:
         start = getattr(env.unwrapped, "initial_state_distrib", None)
     if start is None:
         raise ValueError("the environment has no initial_state_distrib: pass start=, one probability for each state")
+    if isinstance(start, Mapping):
+        return rows(flat), n, n_actions, start
     start = np.asarray(start, dtype=np.float64)
     return rows(flat), n, n_actions, np.append(start, 0.0) if start.shape == (n,) else start

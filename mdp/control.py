@@ -130,14 +130,17 @@ def _named(mdp: FiniteMDP, states: Ints) -> str:
 
 
 def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Progress) -> Found:
-    """Howard (1960): evaluate exactly, improve strictly, until nothing is better (S&B section 4.3)."""
-    states, iterations = np.arange(mdp.n_states), 0
+    """Howard (1960): evaluate exactly, improve strictly, until nothing is better (S&B section 4.3).
+
+    An improvement that raises no v is rounding, and ends it too: no policy can come back.
+    """
+    states, iterations, v = np.arange(mdp.n_states), 0, np.full(mdp.n_states, -np.inf)
     while True:
-        v, q, _ = evaluate(mdp, one_hot(mdp, policy))
+        before, (v, q, _) = v, evaluate(mdp, one_hot(mdp, policy))
         iterations += 1
         better = q.max(axis=1) > q[states, policy] + TIE * _scale(q)
         show(iterations, float((q.max(axis=1) - v).max()))
-        if not better.any():
+        if not (better.any() and (v > before).any()):
             return Found(v, policy, iterations)
         policy = np.where(better, greedy(q), policy)
         if mdp.gamma == 1:

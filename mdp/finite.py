@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from mdp import build, files
+from mdp.build import Start
 from mdp.table import (
     Bools,
     Floats,
@@ -51,7 +52,7 @@ class FiniteMDP:
         states: Iterable[Label],
         actions: Iterable[Label],
         gamma: float,
-        start: ArrayLike | None = None,
+        start: Start = None,
         observations: ArrayLike | None = None,
     ) -> None:
         self.states, self.actions = tuple(states), tuple(actions)
@@ -63,7 +64,7 @@ class FiniteMDP:
         admissible[self.table.state, self.table.action] = True
         self.admissible: Bools = frozen(admissible)
         self.terminal: Bools = frozen(np.asarray(~admissible.any(axis=1)))
-        self.start: Floats = checked_start(start, self.terminal, self.states)
+        self.start: Floats = checked_start(build.start_array(start, self.states), self.terminal, self.states)
         self.observations: NDArray[Any] = _checked_observations(observations, self.n_states)
 
     # ---- constructors ----
@@ -74,7 +75,7 @@ class FiniteMDP:
         outcomes: Mapping[tuple[Any, Any], Sequence[tuple[float, Any, float]]],
         *,
         gamma: float,
-        start: ArrayLike | Mapping[Any, float] | None = None,
+        start: Start = None,
         states: Iterable[Label] | None = None,
         actions: Iterable[Label] | None = None,
         observations: ArrayLike | None = None,
@@ -90,7 +91,6 @@ class FiniteMDP:
         distribution.
         """
         table, state_labels, action_labels = build.from_outcomes(outcomes, states, actions)
-        start = build.start_array(start, state_labels)
         return cls(
             table, states=state_labels, actions=action_labels, gamma=gamma, start=start, observations=observations
         )
@@ -102,7 +102,7 @@ class FiniteMDP:
         R: Any,
         *,
         gamma: float,
-        start: ArrayLike | None = None,
+        start: Start = None,
         terminal: ArrayLike | None = None,
         admissible: ArrayLike | None = None,
         states: Iterable[Label] | None = None,
@@ -125,7 +125,7 @@ class FiniteMDP:
 
     @classmethod
     def from_gymnasium(
-        cls, env_or_id: Any, *, gamma: float, start: ArrayLike | None = None, **make_kwargs: Any
+        cls, env_or_id: Any, *, gamma: float, start: Start = None, **make_kwargs: Any
     ) -> FiniteMDP:
         """From a Gymnasium environment, or its id, that carries its own table.
 

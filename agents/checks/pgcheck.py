@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,18 +64,8 @@ def pgcheck(
     gradient = routes.theorem(policy, mdp)
     rows = exact_rows(policy, mdp, gradient, random)
     moments = errors.estimator_moments(policy, mdp, loss)
-
-    path = []
-    for sample in routes.sampled(policy, mdp, loss, episodes, generator=generator):
-        path.append(sample)
-        if progress:
-            progress(sample.episodes, episodes)
-    estimate = path[-1].gradient
-
     judged = errors.judged_directions(policy, mdp, moments, gradient, random.numpy(), episodes)
-    off = (estimate - gradient) @ judged.directions
-    z = errors.z_scores(off, judged.standard_error, float(np.abs(gradient).max()))
-    p_value = min(1.0, len(z) * float(two_sided_tail(z, judged.shape).min()))
+    sample = check_sample(policy, mdp, loss, gradient, judged, episodes, generator, progress)
     with torch.no_grad():
         J = evaluate(mdp, policy.matrix(mdp).cpu().numpy()).objective
     return Report(
@@ -84,19 +75,19 @@ def pgcheck(
         parameters=len(gradient),
         objective=J,
         gradient=gradient,
-        rows=(*rows, sampled_row(loss, estimate, gradient, len(z), p_value)),
-        estimate=estimate,
+        rows=(*rows, _sampled_row(loss, gradient, sample)),
+        estimate=sample.path[-1].gradient,
         judged=judged.directions,
         standard_error=judged.standard_error,
-        z=z,
+        z=sample.z,
         skewness=judged.shape.skewness,
         kurtosis=judged.shape.kurtosis,
-        p_value=p_value,
+        p_value=sample.p_value,
         false_alarm=FALSE_ALARM,
         trace=errors.trace(policy, mdp, moments),
-        path=tuple((s.episodes, float(np.linalg.norm(s.gradient - gradient))) for s in path),
+        path=tuple((s.episodes, float(np.linalg.norm(s.gradient - gradient))) for s in sample.path),
         episodes=episodes,
-        steps=path[-1].steps,
+        steps=sample.path[-1].steps,
         seed=seed,
     )
 
@@ -104,7 +95,8 @@ def pgcheck(
 def _random_directions(d: int, generator: torch.Generator) -> Tensor:
     """(d, 8): directions of length 1, uniform on the sphere."""
     u = torch.randn(d, RANDOM_DIRECTIONS, dtype=torch.float64, generator=generator)
-    return u / u.norm(dim=0)
+    unit: Tensor = u / u.norm(dim=0)
+    return unit
 
 
 def exact_rows(
@@ -129,14 +121,42 @@ def _exact_row(route: str, found: NDArray[np.float64], true: NDArray[np.float64]
     return Row(route, float(np.linalg.norm(found)), error, TOLERANCE, error <= TOLERANCE, note)
 
 
-def sampled_row(
-    loss: Callable[[Batch], Tensor], estimate: NDArray[np.float64], gradient: NDArray[np.float64], directions: int,
-    p_value: float,
-) -> Row:  # fmt: skip
+# ---- the sampled route ----
+
+
+class CheckedSample(NamedTuple):
+    """The estimates as the sample grew, z (K,) of the last one, and the p-value of the least probable z."""
+
+    path: list[routes.Sample]
+    z: NDArray[np.float64]
+    p_value: float
+
+
+def check_sample(
+    policy: SoftmaxPolicy,
+    mdp: FiniteMDP,
+    loss: Callable[[Batch], Tensor],
+    gradient: NDArray[np.float64],
+    judged: errors.Judged,
+    episodes: int,
+    generator: torch.Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckedSample:
+    """Sample, and judge (estimate - grad J) along the directions of `judged`: the least p, times their number."""
+    path = []
+    for sample in routes.sampled(policy, mdp, loss, episodes, generator=generator):
+        path.append(sample)
+        if progress:
+            progress(sample.episodes, episodes)
+    off = (path[-1].gradient - gradient) @ judged.directions
+    z = errors.z_scores(off, judged.standard_error, float(np.abs(gradient).max()))
+    return CheckedSample(path, z, min(1.0, len(z) * float(two_sided_tail(z, judged.shape).min())))
+
+
+def _sampled_row(loss: Callable[[Batch], Tensor], gradient: NDArray[np.float64], sample: CheckedSample) -> Row:
     """The estimate along grad J. Its error is the normal |z| that is as improbable as the largest one found."""
-    norm = float(np.linalg.norm(gradient))
+    norm, directions, p = float(np.linalg.norm(gradient)), len(sample.z), sample.p_value
     what = "REINFORCE" if isinstance(loss, ReinforceLoss) else getattr(loss, "__name__", "loss")
-    value = float(estimate @ gradient / norm) if norm else 0.0
-    found, limit = (errors.largest_z(directions, p) for p in (max(p_value, 1e-300), FALSE_ALARM))
-    note = f"largest |z| of {directions} directions"
-    return Row(f"sampled {what}", value, found, limit, p_value >= FALSE_ALARM, note)
+    value = float(sample.path[-1].gradient @ gradient / norm) if norm else 0.0
+    found, limit = (errors.largest_z(directions, x) for x in (max(p, 1e-300), FALSE_ALARM))
+    return Row(f"sampled {what}", value, found, limit, p >= FALSE_ALARM, f"largest |z| of {directions} directions")

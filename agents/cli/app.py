@@ -17,6 +17,7 @@ from mdp import solve as solved
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 console = Console()
+INTERRUPTED = 130  # typer's own exit code after ctrl-C
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
 
 ENV = "A Gymnasium id whose environment has P, an exactrl/... id, or a .json or .npz file."
@@ -69,7 +70,7 @@ def solve(
             tolerance=tolerance,
             progress=lambda k, bound: status.update(f"iteration {k}: within {bound:.2e}"),
         )
-    console.print(solving.summary(problem, solution), highlight=False)
+    console.print(solving.summary(problem, solution), highlight=False, soft_wrap=True)
     console.print(solving.table(problem, solution))
     _wrote(solving.write(problem, solution, out))
     raise typer.Exit(0 if solution.converged else 1)
@@ -106,10 +107,11 @@ def train(
         f"{problem.name}, gamma {problem.mdp.gamma:g}: J went from {J[0]:.6g} to {J[-1]:.6g} in {len(J) - 1} updates; "
         f"{training.best(problem.mdp, optimum)}",
         highlight=False,
+        soft_wrap=True,
     )
     _wrote(training.write(problem, history, optimum, out))
     if history.interrupted:
-        raise KeyboardInterrupt
+        raise typer.Exit(INTERRUPTED)
 
 
 def _wrote(paths: list[Path]) -> None:
@@ -119,13 +121,14 @@ def _wrote(paths: list[Path]) -> None:
 def main() -> None:
     """The console script."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except KeyboardInterrupt:
-        _end("interrupted", 130)
+        code = app(standalone_mode=False)
     except UsageError as error:
         _end(error.format_message(), 2)
     except (ValueError, TypeError, OSError) as error:
         _end(str(error), 2)
+    if code == INTERRUPTED:
+        _end("interrupted", code)
+    sys.exit(code)
 
 
 def _end(message: str, code: int) -> None:

@@ -54,11 +54,13 @@ def run(checks: list[Check], *, episodes: int | None, seed: int, console: Consol
     with Progress(*columns, console=console, transient=True) as bar:
         for (name, mdp, _), policy in checks:
             n = episodes_for(policy, mdp, SEEN_ERROR) if episodes is None else episodes
-            task = bar.add_task(name, total=n)
-            reports.append(
-                pgcheck(policy, mdp, episodes=n, seed=seed, name=f"{name.removesuffix('-v0')}, gamma {mdp.gamma:g}",
-                        progress=lambda done, _, task=task: bar.update(task, completed=done))
+            bar.add_task(name, total=n)
+            title = f"{name.removesuffix('-v0')}, gamma {mdp.gamma:g}"
+            report = pgcheck(
+                policy, mdp, episodes=n, seed=seed, name=title,
+                progress=lambda done, _: bar.update(bar.task_ids[-1], completed=done),
             )  # fmt: skip
+            reports.append(report)
     return reports
 
 

@@ -74,14 +74,14 @@ def in_preferences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) ->
     like = next(iter(theta.values()))
 
     def log_pi(parameters: dict[str, Tensor]) -> Tensor:
-        return live_log_probabilities(Bound(policy, parameters), mdp)  # type: ignore[arg-type]
+        return live_log_probabilities(Bound(policy, parameters), mdp)
 
     def along(u: Tensor) -> Tensor:
         out: Tensor = torch.func.jvp(log_pi, (theta,), (split(policy, u),))[1]
         return out
 
     never = log_pi(theta).detach() == -torch.inf
-    columns = [torch.func.vmap(along)(part) for part in directions.to(like).T.split(CHUNK)]
+    columns = [torch.func.vmap(along)(part) for part in torch.split(directions.to(like).T, CHUNK)]
     live = torch.cat(columns).masked_fill(never, 0.0).cpu().numpy()  # (K, L, A)
     U = np.zeros((len(live), *mdp.admissible.shape))
     U[:, ~mdp.terminal] = live

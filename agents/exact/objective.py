@@ -63,7 +63,8 @@ def regularised_objective(
             log_reference = live_log_probabilities(reference, mdp)
         r = r - kl * torch.where(pi > 0, pi * (finite - log_reference), 0.0).sum(1)
     v = torch.linalg.solve(torch.eye(len(live), dtype=r.dtype, device=r.device) - mdp.gamma * _transition(mdp, pi), r)
-    return as_tensor(mdp.start[live], r) @ v
+    J: Tensor = as_tensor(mdp.start[live], r) @ v
+    return J
 
 
 def _transition(mdp: FiniteMDP, pi: Tensor) -> Tensor:
@@ -106,5 +107,5 @@ def flat_gradient(policy: nn.Module, scalar: Tensor) -> Tensor:
 def split(policy: nn.Module, theta: Tensor) -> dict[str, Tensor]:
     """A vector (d,) as {name: tensor of the parameter's shape}, in the order of policy.parameters()."""
     named: list[tuple[str, Any]] = list(policy.named_parameters())
-    parts = theta.split([p.numel() for _, p in named])
+    parts = torch.split(theta, [p.numel() for _, p in named])
     return {name: part.reshape(p.shape) for (name, p), part in zip(named, parts, strict=True)}

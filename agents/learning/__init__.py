@@ -2,7 +2,7 @@
 
 from agents.learning.reinforce import Agent, ExactAscent, ExactValues, LearnedValues, Reinforce, plain_ascent
 from agents.learning.rollout import rollout
-from agents.learning.train import History, train
+from agents.learning.training import History, train
 
 __all__ = [
     "Agent",

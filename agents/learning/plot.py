@@ -6,7 +6,7 @@ import os
 
 from matplotlib.figure import Figure
 
-from agents.learning.train import History
+from agents.learning.training import History
 
 
 def plot_history(

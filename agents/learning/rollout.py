@@ -122,9 +122,11 @@ def _gamma(envs: VectorEnv[Any, Any, Any], gamma: float | None) -> float:
     own = getattr(getattr(envs, "mdp", None), "gamma", None)
     if own is None and isinstance(envs, gymnasium.vector.SyncVectorEnv):
         own = getattr(getattr(envs.envs[0].unwrapped, "mdp", None), "gamma", None)
-    if (own is None) == (gamma is None):
-        raise ValueError("give gamma: the environment has none" if own is None else f"it has its own gamma, {own}")
-    return float(own if gamma is None else gamma)
+    if own is not None and gamma is not None:
+        raise ValueError(f"the environment has its own gamma, {own}")
+    if own is None and gamma is None:
+        raise ValueError("give gamma: the environment has none")
+    return float(gamma if own is None else own)  # type: ignore[arg-type]
 
 
 def _round(
@@ -141,8 +143,8 @@ def _round(
     while not (terminated | truncated)[:n].all():
         playing = ~(terminated | truncated)
         mask = _mask(info, playing)
-        action, log_prob, memory = policy.sample(seen, mask, memory, generator=generator)
-        action, log_prob = action.cpu().numpy(), log_prob.cpu().numpy()
+        drawn, scored, memory = policy.sample(seen, mask, memory, generator=generator)
+        action, log_prob = drawn.cpu().numpy(), scored.cpu().numpy()
         state = np.array(info.get("state", np.full(envs.num_envs, -1)))
         after, reward, ends, cuts, info = envs.step(action)
         steps.append(_Step(state[:n], np.array(seen)[:n], None if mask is None else mask[:n], action[:n], log_prob[:n],

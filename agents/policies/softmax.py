@@ -7,6 +7,7 @@ The distribution that is sampled is the one that is scored: all of this lives he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,8 @@ class SoftmaxPolicy(nn.Module):
         return table, as_tensor(row[batch.sight], table)
 
 
-def live_log_probabilities(policy: nn.Module, mdp: FiniteMDP) -> Tensor:
+def live_log_probabilities(policy: Callable[..., Tensor], mdp: FiniteMDP) -> Tensor:
     """log pi(a|s) of the non-terminal states, (L, A), in their order; actions outside A(s) are masked."""
     live = ~mdp.terminal
     admissible = mdp.admissible[live]
-    log_pi: Tensor = policy(mdp.observations[live], None if admissible.all() else admissible)
-    return log_pi
+    return policy(mdp.observations[live], None if admissible.all() else admissible)

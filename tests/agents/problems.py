@@ -6,15 +6,22 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import envs
 from agents import LinearPreferences, MLPPreferences, SoftmaxPolicy, TabularPreferences
-from mdp import FiniteMDP
+from mdp import Episodes, FiniteMDP
 from tests.worlds import random_mdp
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def assert_behaviour(episodes: Episodes, log_probs: NDArray[np.float64]) -> None:
+    """What was sampled is what is scored."""
+    assert episodes.behaviour_log_probs is not None
+    np.testing.assert_allclose(log_probs, episodes.behaviour_log_probs, atol=1e-12)
 
 
 def shaken(policy: SoftmaxPolicy, seed: int = 0) -> SoftmaxPolicy:

@@ -158,7 +158,7 @@ def test_float32_is_refused() -> None:
     policy = SoftmaxPolicy(TabularPreferences(MDPS["grid"]))
     for function in (exact_objective, exact_gradient, gradient_moments):
         with pytest.raises(TypeError, match=r"theta is torch.float32: call policy.double\(\) first"):
-            function(policy, MDPS["grid"])  # type: ignore[operator]
+            function(policy, MDPS["grid"])
 
 
 def test_improper_policies_are_refused_at_gamma_1() -> None:

@@ -56,7 +56,7 @@ def test_loss_is_the_sum_written_out(to_go: bool, baseline: float | str | None) 
             G = sum(gamma ** (k - (t if to_go else 0)) * R[k] for k in range(t if to_go else 0, T))
             s, log_pi = int(batch.states[n, t]), float(batch.log_probs[n, t].detach())
             total -= (gamma**t * (G - b[s]) if to_go else G - gamma**t * b[s]) * log_pi
-    loss = ReinforceLoss(baseline=by_state if baseline == "state" else baseline, to_go=to_go)  # type: ignore[arg-type]
+    loss = ReinforceLoss(baseline=by_state if baseline == "state" else baseline, to_go=to_go)
     assert float(loss(batch).detach()) == pytest.approx(total / len(batch.lengths), rel=1e-12)
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 import envs
 from agents import LinearPreferences, MLPPreferences, SoftmaxPolicy, TabularPreferences, rollout
 from mdp import FiniteMDP, softmax_policy
-from tests.agents.problems import MDPS, PAIRS, POLICIES, seeded, tabular
+from tests.agents.problems import MDPS, PAIRS, POLICIES, assert_behaviour, seeded, tabular
 
 
 @pytest.mark.parametrize(("m", "p"), PAIRS)
@@ -125,7 +125,7 @@ def test_log_prob_of_episodes_is_read_off_the_matrix(m: str, p: str) -> None:
         log_probs[mask], np.log(pi[episodes.states[mask], episodes.actions[mask]]), atol=1e-13
     )
     assert (log_probs[~mask] == 0).all()
-    np.testing.assert_allclose(log_probs, episodes.behaviour_log_probs, atol=1e-13)
+    assert_behaviour(episodes, log_probs)
 
 
 def test_mlp_reads_integers_as_one_hot_vectors() -> None:

@@ -1,0 +1,186 @@
+"""The command line: what it prints and writes, its exit codes, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import envs
+from agents.cli import app
+from agents.learning import training
+from mdp import FiniteMDP
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """`exactrl arguments`, in this process: its exit code."""
+    monkeypatch.setattr(sys, "argv", ["exactrl", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_verify_by_default(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seed 0. Five environments, SE / |grad J| at most .05 everywhere."""
+    assert run(monkeypatch, "verify") == 0
+    printed = capsys.readouterr().out
+    content = json.loads(Path("exactrl-verify.json").read_text())
+    assert content["passed"] is True
+    names = [report["name"].split(",")[0] for report in content["reports"]]
+    assert names == ["ShortCorridor", "Gridworld4x4", "FrozenLake-v1", "CliffWalking-v1", "Tokens"]
+    for report in content["reports"]:
+        assert report["name"] in printed
+        assert report["relative_error"] <= 0.05
+        assert all(row["error"] <= 1e-8 for row in report["rows"][:-1])
+    assert content["reports"][0]["gradient"] == pytest.approx([-0.4862286773, 0.4862286773], abs=1e-9)
+    assert Path("exactrl-verify.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_verify_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("exactrl/RandomWalk-v0", "--gamma", "0.8", "--episodes", "3000", "--seed", "1", "--out", "a/b")
+    assert run(monkeypatch, "verify", *arguments) == 0
+    (report,) = json.loads(Path("a/b/exactrl-verify.json").read_text())["reports"]
+    assert (report["gamma"], report["episodes"], report["seed"]) == (0.8, 3000, 1)
+
+
+def test_verify_without_power_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "verify", "FrozenLake-v1", "--episodes", "50") == 1
+    assert "no power" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("env", "gamma", "J", "picture"),
+    [
+        ("FrozenLake-v1", 1.0, 14 / 17, True),
+        ("FrozenLake-v1", 0.99, 0.5420259320, True),
+        ("CliffWalking-v1", 1.0, -13, True),
+        ("Taxi-v4", 0.99, 6.3274643149, False),
+        ("exactrl/Gridworld5x5-v0", None, None, True),
+        ("exactrl/RecyclingRobot-v0", None, None, False),
+    ],
+)
+def test_solve(
+    env: str, gamma: float | None, J: float | None, picture: bool,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert run(monkeypatch, "solve", env, *(() if gamma is None else ("--gamma", str(gamma)))) == 0
+    printed = capsys.readouterr().out
+    if J is not None:
+        assert float(printed.split("J* = ")[1].split(";")[0]) == pytest.approx(J, abs=1e-9)
+    stem = f"exactrl-solve-{env.removeprefix('exactrl/')}"
+    with Path(f"{stem}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == FiniteMDP.from_gymnasium(env, gamma=0.9).n_states
+    assert Path(f"{stem}.png").exists() == picture
+
+
+def test_solve_shows_ties(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "solve", "exactrl/Gridworld4x4-v0") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "(1, 2)" in line)
+    assert line.split()[2:] == ["-3", "up", "right", "down", "left"]
+
+
+@pytest.mark.parametrize("options", [(), ("--gradient", "exact", "--optimizer", "ascent"), ("--baseline", "exact")])
+def test_train(options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "train", "exactrl/ContextualBandit-v0", "--updates", "30", *options) == 0
+    assert "J* = 0.95" in capsys.readouterr().out
+    with Path("exactrl-train-ContextualBandit-v0.csv").open() as file:
+        J = [float(row["J"]) for row in csv.DictReader(file)]
+    assert len(J) == 31
+    assert J[0] == pytest.approx(0.5 * 0.3125 + 0.3 * 0.3125 + 0.2 * 0.375)
+    assert J[-1] > J[0] + 0.03
+    assert Path("exactrl-train-ContextualBandit-v0.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_interrupt_keeps_the_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    exact = training._exact
+    calls = iter(range(100))
+
+    def interrupted(*arguments: object) -> float:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return exact(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "_exact", interrupted)
+    assert run(monkeypatch, "train", "exactrl/Bandit-v0") == 130
+    assert "exactrl: interrupted" in capsys.readouterr().err
+    with Path("exactrl-train-Bandit-v0.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+def test_a_saved_mdp_is_an_env(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    envs.short_corridor(0.9).save("c.json")
+    assert run(monkeypatch, "solve", "c.json") == 0
+    assert "J* = -2.71" in capsys.readouterr().out
+    assert run(monkeypatch, "solve", "c.json", "--gamma", "1") == 0
+    assert "J* = -3;" in capsys.readouterr().out
+
+
+def _foreign_files() -> None:
+    Path("damaged.json").write_text('{"format": "exactrl.FiniteMDP/1", "gamma"')
+    Path("foreign.json").write_text("[1, 2]")
+    np.savez("foreign.npz", x=np.zeros(3))
+    Path("notes.txt").write_text("hello")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("solve", "Nope-v0"), "Gymnasium cannot make 'Nope-v0'"),
+        (("solve", "exactrl/Nope-v0"), "unknown ENV 'exactrl/Nope-v0'; there are exactrl/ShortCorridor-v0"),
+        (("solve", "Taxi-v3"), "Taxi-v4 took its place"),
+        (("solve", "CliffWalking-v0"), "CliffWalking-v1 took its place"),
+        (("train", "CartPole-v1"), "CartPole-v1 has no table P"),
+        (("verify", "CartPole-v1"), "CartPole-v1 has no table P"),
+        (("verify", "FrozenLake-v1", "Nope-v0"), "Gymnasium cannot make 'Nope-v0'"),
+        (("solve", "missing.json"), "there is no file missing.json"),
+        (("solve", "damaged.json"), "damaged.json is not a FiniteMDP"),
+        (("solve", "foreign.json"), "foreign.json is not a FiniteMDP"),
+        (("train", "foreign.npz"), "foreign.npz is not a FiniteMDP"),
+        (("solve", "notes.txt"), "kept in a .npz or .json file"),
+        (("solve", "FrozenLake-v1", "--gamma", "1.5"), "gamma must lie in [0, 1], not 1.5"),
+        (("solve", "FrozenLake-v1", "--method", "magic"), "unknown method 'magic'"),
+        (("solve", "FrozenLake-v1", "--tolerance", "0"), "tolerance must be positive"),
+        (("solve", "exactrl/RecyclingRobot-v0", "--gamma", "1"), "no policy surely ends from"),
+        (("verify", "exactrl/RecyclingRobot-v0", "--gamma", "1"), "never ends from state 'high'"),
+        (("verify", "FrozenLake-v1", "--episodes", "0"), "episodes must be at least 1, not 0"),
+        (("train", "FrozenLake-v1", "--lr", "-1"), "learning rate must be positive, not -1"),
+        (("train", "FrozenLake-v1", "--updates", "0"), "--updates"),
+        (("train", "FrozenLake-v1", "--optimizer", "magic"), "'magic' is not one of 'ascent', 'adamw'"),
+        (("solve",), "env"),
+        (("dance",), "No such command 'dance'"),
+        (("solve", "FrozenLake-v1", "--magic"), "No such option: --magic"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _foreign_files()
+    assert run(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("exactrl: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not list(Path().glob("exactrl-*"))
+
+
+def test_the_console_script() -> None:
+    script = Path(sys.executable).with_name("exactrl")
+    found = subprocess.run([script, "solve", "Nope-v0"], capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert found.stderr.count("\n") == 1
+    helped = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    for command in ("verify", "solve", "train"):
+        assert command in helped.stdout
