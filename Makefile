@@ -11,7 +11,7 @@ verify: $(INSTALLED)
 	$(BIN)/exactrl verify
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

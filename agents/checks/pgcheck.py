@@ -125,11 +125,16 @@ def _exact_row(route: str, found: NDArray[np.float64], true: NDArray[np.float64]
 
 
 class CheckedSample(NamedTuple):
-    """The estimates as the sample grew, z (K,) of the last one, and the p-value of the least probable z."""
+    """The estimates as the sample grew, z (K,) of the last one, and the least probability of one of them."""
 
     path: list[routes.Sample]
     z: NDArray[np.float64]
-    p_value: float
+    least: float
+
+    @property
+    def p_value(self) -> float:
+        """The probability that the least of K is as small (Bonferroni)."""
+        return min(1.0, len(self.z) * self.least)
 
 
 def check_sample(
@@ -142,7 +147,7 @@ def check_sample(
     generator: torch.Generator,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckedSample:
-    """Sample, and judge (estimate - grad J) along the directions of `judged`: the least p, times their number."""
+    """Sample, and judge (estimate - grad J) along the directions of `judged`."""
     path = []
     for sample in routes.sampled(policy, mdp, loss, episodes, generator=generator):
         path.append(sample)
@@ -150,13 +155,14 @@ def check_sample(
             progress(sample.episodes, episodes)
     off = (path[-1].gradient - gradient) @ judged.directions
     z = errors.z_scores(off, judged.standard_error, float(np.abs(gradient).max()))
-    return CheckedSample(path, z, min(1.0, len(z) * float(two_sided_tail(z, judged.shape).min())))
+    return CheckedSample(path, z, float(two_sided_tail(z, judged.shape).min()))
 
 
 def _sampled_row(loss: Callable[[Batch], Tensor], gradient: NDArray[np.float64], sample: CheckedSample) -> Row:
-    """The estimate along grad J. Its error is the normal |z| that is as improbable as the largest one found."""
-    norm, directions, p = float(np.linalg.norm(gradient)), len(sample.z), sample.p_value
+    """The estimate along grad J. Its error is the normal |z| that is as improbable as the least probable one found."""
+    norm, directions = float(np.linalg.norm(gradient)), len(sample.z)
     what = "REINFORCE" if isinstance(loss, ReinforceLoss) else getattr(loss, "__name__", "loss")
     value = float(sample.path[-1].gradient @ gradient / norm) if norm else 0.0
-    found, limit = (errors.largest_z(directions, x) for x in (max(p, 1e-300), FALSE_ALARM))
-    return Row(f"sampled {what}", value, found, limit, p >= FALSE_ALARM, f"largest |z| of {directions} directions")
+    found, limit = errors.largest_z(1, max(sample.least, 1e-300)), errors.largest_z(directions, FALSE_ALARM)
+    passed, note = sample.p_value >= FALSE_ALARM, f"largest |z| of {directions} directions"
+    return Row(f"sampled {what}", value, found, limit, passed, note)

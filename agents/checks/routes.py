@@ -22,7 +22,7 @@ from torch import Tensor
 from agents.exact.moments import Bound
 from agents.exact.objective import exact_gradient, exact_objective, flat_gradient, split
 from agents.learning.rollout import rollout
-from agents.losses import Batch
+from agents.losses import Batch, ReinforceLoss
 from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
 from agents.policies.softmax import live_log_probabilities
 from mdp import Episodes, FiniteMDP, complex_step, evaluate
@@ -116,12 +116,14 @@ def sampled(
 ) -> Iterator[Sample]:
     """-grad loss, averaged over episodes that are streamed: played, scored, forgotten. One `Sample` a batch.
 
-    The loss must be a mean over the episodes of its batch, as `ReinforceLoss` is.
+    The loss must be a mean over the episodes of its batch, as `ReinforceLoss` is. Episodes are cut off where a
+    ReinforceLoss forgets them; for any other loss they end by themselves.
     """
+    max_steps = loss.forgets_after(mdp.gamma) if isinstance(loss, ReinforceLoss) else None
     done, steps, total, most = 0, 0, np.zeros(len(vector(policy))), FEWEST_AT_ONCE
     while done < episodes:
         n = min(max(done // 3, FEWEST_AT_ONCE), most, episodes - done)
-        played = rollout(policy, mdp, n, generator=generator)
+        played = rollout(policy, mdp, n, generator=generator, max_steps=max_steps)
         total += n * gradient_of(policy, loss, played)
         done, steps = done + n, steps + int(played.lengths.sum())
         most = max(FEWEST_AT_ONCE, STEPS_AT_ONCE // max(played.rewards.shape[1], 1))

@@ -82,6 +82,7 @@ def run(agent: Agent, mdp: FiniteMDP, *, updates: int, episodes: int, seed: int,
         task = bar.add_task("", total=updates, J=float("nan"))
         return train(
             agent, mdp, updates=updates, episodes=episodes, generator=torch.Generator().manual_seed(seed),
+            max_steps=ReinforceLoss().forgets_after(mdp.gamma),
             progress=lambda row: bar.update(task, completed=int(row["update"]), J=row["J"]),
         )  # fmt: skip
 

@@ -6,8 +6,7 @@ ones: on the short corridor the mean return would be -6.60 instead of -12.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -16,10 +15,10 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from agents.losses import negligible_after
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, Simulator
-
-EPS = float(np.finfo(np.float64).eps)
+from mdp.graph import may_never_end
 
 
 def rollout(
@@ -34,8 +33,9 @@ def rollout(
 ) -> Episodes:
     """`episodes` episodes of the policy; each start state is drawn once and shared by a group of `group_size`.
 
-    max_steps   episodes are cut off there, and marked truncated. None: they are played to their end, on a FiniteMDP
-                with gamma < 1 at most until all that would follow is below rounding (`negligible_after`): no truncation
+    max_steps   episodes are cut off there, and marked truncated. None: they are played to their end; where the policy
+                may never end on a FiniteMDP with gamma < 1, until all that follows is below rounding, gamma^t-weighted
+                (`negligible_after`)
     gamma       the discount of a vector environment that does not carry its MDP; a FiniteMDP has its own
 
     A vector environment is reset with options={"group_size": n} where n > 1; what its copies then see must be equal
@@ -69,23 +69,9 @@ def _simulated(
     simulator = Simulator(mdp, pi / np.where(mdp.terminal, 1.0, pi.sum(1))[:, None])
     rng = numpy_generator(generator)
     starts = simulator.starts(episodes // group_size, rng).repeat(group_size)
-    last = negligible_after(mdp.gamma) if max_steps is None else max_steps
-    played = simulator.run(starts, rng, last, group=np.arange(episodes) // group_size)
-    return played if max_steps is not None else replace(played, truncated=np.zeros(episodes, bool))
-
-
-def negligible_after(gamma: float) -> int | None:
-    """T from which on rewards change no gradient beyond rounding; None at gamma = 1, where all rewards count.
-
-    gamma^T (T + 1 / (1 - gamma)) / (1 - gamma) <= eps: the tails beyond T of all G_t, weighted with gamma^t, in units
-    of the largest reward.
-    """
-    if gamma in (0, 1):
-        return 1 if gamma == 0 else None
-    T = 1.0
-    for _ in range(50):  # T = log(...) / log(gamma), a fixed point
-        T = max(1.0, math.log(EPS * (1 - gamma) / (T + 1 / (1 - gamma))) / math.log(gamma))
-    return math.ceil(T)
+    if max_steps is None and len(may_never_end(mdp, simulator.policy)):
+        max_steps = negligible_after(mdp.gamma)
+    return simulator.run(starts, rng, max_steps, group=np.arange(episodes) // group_size)
 
 
 # ---- Gymnasium ----

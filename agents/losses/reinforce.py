@@ -8,6 +8,7 @@ on the action.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +34,20 @@ def discounts(like: Tensor, gamma: float) -> Tensor:
     return gamma ** torch.arange(like.shape[1], dtype=like.dtype, device=like.device)
 
 
+def negligible_after(gamma: float) -> int | None:
+    """T from which on rewards change no sum of gamma^t G_t psi_t beyond rounding; None at gamma = 1, where all count.
+
+    gamma^T (T + 1 / (1 - gamma)) / (1 - gamma) <= eps: the tails beyond T of all G_t, weighted with gamma^t, in units
+    of the largest reward.
+    """
+    if gamma in (0, 1):
+        return 1 if gamma == 0 else None
+    eps, T = torch.finfo(torch.float64).eps, 1.0
+    for _ in range(50):  # T = log(...) / log(gamma), a fixed point
+        T = max(1.0, math.log(eps * (1 - gamma) / (T + 1 / (1 - gamma))) / math.log(gamma))
+    return math.ceil(T)
+
+
 @dataclass(frozen=True)
 class ReinforceLoss:
     """The loss above; called with a batch it gives a scalar to minimise.
@@ -41,8 +56,9 @@ class ReinforceLoss:
     to_go       False: G_0 in place of gamma^t G_t, the whole return: right too, with more variance
     discounted  False leaves gamma^t out, as many implementations do: below gamma = 1 that is no gradient of J
 
-    Raises ValueError for truncated episodes, whose G_t is not known, and for to_go=False with discounted=False: the
-    whole return has no gamma^t in front to leave out.
+    Raises ValueError for truncated episodes, whose G_t is not known, unless each is so long that with gamma^t in front
+    what it leaves out is below rounding (`forgets_after`); and for to_go=False with discounted=False: the whole return
+    has no gamma^t in front to leave out.
     """
 
     baseline: float | ArrayLike | Callable[[Batch], Tensor] | None = None
@@ -53,13 +69,12 @@ class ReinforceLoss:
         if not (self.to_go or self.discounted):
             raise ValueError("the whole return has no gamma^t in front to leave out: discounted=False needs to_go=True")
 
+    def forgets_after(self, gamma: float) -> int | None:
+        """The step from which on an episode may be cut off, since gamma^t G_t is below rounding; None: never."""
+        return negligible_after(gamma) if self.to_go and self.discounted else None
+
     def __call__(self, batch: Batch) -> Tensor:
-        if batch.truncated.any():
-            n = int(batch.truncated.sum())
-            raise ValueError(
-                f"{n} of {len(batch.truncated)} episodes are truncated, so their returns are not known: let episodes "
-                f"end, or make the time limit part of the MDP (mdp.unroll)"
-            )
+        self._refuse_truncated(batch)
         t = discounts(batch.rewards, batch.gamma)
         b = self._baseline(batch)
         if self.to_go:
@@ -68,6 +83,15 @@ class ReinforceLoss:
         else:
             weight = (batch.rewards @ t)[:, None] - t * b
         return -(torch.where(batch.mask, weight, 0.0).detach() * batch.log_probs).sum() / len(batch.lengths)
+
+    def _refuse_truncated(self, batch: Batch) -> None:
+        enough = self.forgets_after(batch.gamma)
+        cut = batch.truncated if enough is None else batch.truncated & (batch.lengths < enough)
+        if cut.any():
+            raise ValueError(
+                f"{int(cut.sum())} of {len(cut)} episodes are truncated, so their returns are not known: let episodes "
+                f"end, or make the time limit part of the MDP (mdp.unroll)"
+            )
 
     def _baseline(self, batch: Batch) -> Tensor:
         if self.baseline is None:

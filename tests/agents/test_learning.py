@@ -28,7 +28,7 @@ from agents import (
     train,
 )
 from agents.learning.plot import plot_history
-from agents.learning.rollout import negligible_after
+from agents.losses import negligible_after
 from mdp import Episodes, FiniteMDP, discounted_return, evaluate, return_variance
 from tests.agents.problems import MDPS, assert_behaviour, seeded, tabular
 
@@ -125,6 +125,17 @@ def test_what_a_rollout_leaves_out_is_below_rounding(gamma: float) -> None:
     assert gamma**T * (T + 1 / (1 - gamma)) / (1 - gamma) <= 2.3e-16
     assert T == 1 or gamma ** (T - 1) * (T + 1 / (1 - gamma)) / (1 - gamma) > 2.2e-16  # and not much later
     assert negligible_after(1.0) is None
+
+
+def test_only_a_policy_that_may_never_end_is_cut_off() -> None:
+    ends = MDPS["grid"].with_gamma(0.1)
+    played = rollout(tabular(ends), ends, 200, generator=seeded())
+    assert played.terminated.all()
+    assert played.lengths.max() > 3 * (negligible_after(0.1) or 0)
+    robot = MDPS["robot"]
+    played = rollout(tabular(robot), robot, 3, generator=seeded())
+    assert played.truncated.all()
+    assert (played.lengths == negligible_after(robot.gamma)).all()
 
 
 def test_float32_policies_play_and_learn() -> None:

@@ -87,6 +87,12 @@ def test_truncated_episodes_are_refused() -> None:
     episodes = rollout(policy, mdp, 50, generator=seeded(), max_steps=3)
     with pytest.raises(ValueError, match=r"of 50 episodes are truncated.*unroll"):
         ReinforceLoss()(Batch.of(policy, episodes))
+    with_gamma_t, without = ReinforceLoss(), ReinforceLoss(discounted=False)
+    forever = rollout(tabular(MDPS["robot"]), MDPS["robot"], 5, generator=seeded())
+    batch = Batch.of(tabular(MDPS["robot"]), forever)
+    assert torch.isfinite(with_gamma_t(batch))  # what is missing is below rounding
+    with pytest.raises(ValueError, match="5 of 5 episodes are truncated"):
+        without(batch)
     whole = replace(episodes, truncated=np.zeros(50, bool))
     assert torch.isfinite(ReinforceLoss()(Batch.of(policy, whole)))
 
