@@ -3,16 +3,16 @@
 numpy and scipy alone. Notation is that of Sutton & Barto, 2nd edition.
 """
 
-from mdp.control import Solution, solve
-from mdp.enumeration import Trajectory, enumerate_trajectories
-from mdp.episodes import Episodes
-from mdp.evaluation import Evaluation, evaluate, occupancy, sweeps
-from mdp.finite import FiniteMDP
-from mdp.gradient import complex_step, policy_gradient, softmax_policy
-from mdp.moments import Moments, reinforce_moments, return_variance
-from mdp.returns import discounted_return, returns_to_go
-from mdp.simulation import Simulator, simulate
-from mdp.unrolling import unroll
+from mdp.control.solving import Solution, solve
+from mdp.gradient.moments import Moments, reinforce_moments, return_variance
+from mdp.gradient.theorem import complex_step, policy_gradient, softmax_policy
+from mdp.model.finite import FiniteMDP
+from mdp.model.unrolling import unroll
+from mdp.prediction.evaluation import Evaluation, evaluate, occupancy, sweeps
+from mdp.sampling.enumeration import Trajectory, enumerate_trajectories
+from mdp.sampling.episodes import Episodes
+from mdp.sampling.returns import discounted_return, returns_to_go
+from mdp.sampling.simulation import Simulator, simulate
 
 __all__ = [
     "Episodes",

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from mdp.table import Bools, Floats, Ints
+from mdp.model.table import Bools, Floats, Ints
 
 if TYPE_CHECKING:
-    from mdp.control import Solution
-    from mdp.finite import FiniteMDP
+    from mdp.control.solving import Solution
+    from mdp.model.finite import FiniteMDP
 
 MOST_NUMBERS = 150  # cells in which values are written
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mdp import FiniteMDP, Trajectory, enumerate_trajectories, softmax_policy
-from mdp.table import Floats
+from mdp.model.table import Floats
 
 GYMNASIUM = ("FrozenLake-v1", "Taxi-v4", "CliffWalking-v1")
 

@@ -20,7 +20,7 @@ from agents.exact.objective import exact_gradient
 from agents.losses import ReinforceLoss
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, Moments
-from mdp.cumulants import Shape, shape
+from mdp.gradient.cumulants import Shape, shape
 
 Floats = NDArray[np.float64]
 

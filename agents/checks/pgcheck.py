@@ -26,7 +26,7 @@ from agents.exact.objective import check_double
 from agents.losses import Batch, ReinforceLoss
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, evaluate
-from mdp.cumulants import two_sided_tail
+from mdp.gradient.cumulants import two_sided_tail
 
 TOLERANCE = 1e-8
 FALSE_ALARM = 1e-4

@@ -11,7 +11,8 @@ import torch
 
 import envs
 from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
-from mdp import FiniteMDP, build
+from mdp import FiniteMDP
+from mdp.model import build
 
 GYMNASIUM_GAMMA = 0.9  # for environments that have no discount of their own
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from agents.policies.preferences import as_tensor
 from agents.policies.softmax import SoftmaxPolicy, live_log_probabilities
 from mdp import FiniteMDP
-from mdp.chain import Chain, check_proper, checked_policy
-from mdp.evaluation import values, visits
-from mdp.gradient import advantages
+from mdp.gradient.theorem import advantages
+from mdp.prediction.chain import Chain, check_proper, checked_policy
+from mdp.prediction.evaluation import values, visits
 
 
 def check_double(policy: nn.Module) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agents.losses import negligible_after
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, Simulator
-from mdp.graph import may_never_end
+from mdp.prediction.graph import may_never_end
 
 
 def rollout(

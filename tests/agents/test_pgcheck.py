@@ -26,7 +26,7 @@ from agents.checks.errors import Judged, largest_z
 from agents.checks.pgcheck import FALSE_ALARM, check_sample
 from agents.losses import discounts, returns_to_go
 from mdp import FiniteMDP
-from mdp.cumulants import Shape, two_sided_tail
+from mdp.gradient.cumulants import Shape, two_sided_tail
 from tests.agents.problems import MDPS, PAIRS, POLICIES, seeded, tabular
 
 IMPROBABLE = 1e-9  # p-value below which a test fails: all of this file together stay below 1e-7

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from envs import MDPEnv, gridworld_4x4, recycling_robot, short_corridor
 from mdp import FiniteMDP, evaluate
-from mdp.table import Floats
+from mdp.model.table import Floats
 from tests.worlds import GYMNASIUM, assert_close, random_mdp
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from envs import ZOO
 from mdp import FiniteMDP, Solution, evaluate, solve, unroll
-from mdp.graph import never_ending
+from mdp.prediction.graph import never_ending
 from tests.worlds import GYMNASIUM, assert_close, gambler, random_mdp
 
 METHODS = ("policy_iteration", "value_iteration", "modified_policy_iteration", "linear_programming")

@@ -7,7 +7,7 @@ import pytest
 
 from envs import short_corridor
 from mdp import FiniteMDP, enumerate_trajectories, reinforce_moments, softmax_policy
-from mdp.cumulants import shape
+from mdp.gradient.cumulants import shape
 from tests.worlds import assert_close, random_mdp, random_preferences, reinforce_estimate
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from envs import recycling_robot, short_corridor
 from mdp import FiniteMDP, enumerate_trajectories, evaluate, occupancy, solve, sweeps
-from mdp.table import Floats
+from mdp.model.table import Floats
 from tests.worlds import assert_close, discounted_sum, random_mdp, random_policy
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from envs import gridworld_4x4, gridworld_5x5, random_walk, short_corridor
 from mdp import FiniteMDP, evaluate, policy_gradient, reinforce_moments, solve, sweeps, unroll
-from mdp.table import Floats
+from mdp.model.table import Floats
 from tests.worlds import assert_close, gambler, tied_right
 
 ROW_0 = [3.3089963356, 8.7892918626, 4.4276191826, 5.3223675934, 1.4921787587]

@@ -20,7 +20,7 @@ from mdp import (
     softmax_policy,
     unroll,
 )
-from mdp.table import Floats
+from mdp.model.table import Floats
 from tests.worlds import (
     assert_close,
     brute_force_moments,
@@ -143,7 +143,7 @@ def test_covariance_trace_and_directions_agree(estimator: Estimator, seed: int) 
 def test_the_trace_of_many_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     m = random_mdp(1, states=8)
     whole = reinforce_moments(m, random_preferences(m, 1)).trace
-    monkeypatch.setattr("mdp.moments.CHUNK", 3)
+    monkeypatch.setattr("mdp.gradient.moments.CHUNK", 3)
     assert_close(reinforce_moments(m, random_preferences(m, 1)).trace, whole, 1e-13)
 
 

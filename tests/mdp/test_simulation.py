@@ -11,8 +11,8 @@ from scipy import stats
 
 from envs import recycling_robot, short_corridor
 from mdp import Episodes, FiniteMDP, Simulator, discounted_return, evaluate, return_variance, simulate
-from mdp.simulation import Sampler
-from mdp.table import Floats
+from mdp.model.table import Floats
+from mdp.sampling.simulation import Sampler
 from tests.worlds import assert_close, random_mdp, random_policy
 
 ALARM = 1e-8  # for each comparison; there are fewer than 20 in this file

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from mdp import build, files
-from mdp.build import Start
-from mdp.table import (
+from mdp.model import build, files
+from mdp.model.build import Start
+from mdp.model.table import (
     Bools,
     Floats,
     Label,

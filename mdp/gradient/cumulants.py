@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse, special
 
-from mdp.chain import Chain
-from mdp.moments import Moments
-from mdp.table import Floats
+from mdp.gradient.moments import Moments
+from mdp.model.table import Floats
+from mdp.prediction.chain import Chain
 
 DEGREE = 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdp.table import Floats, checked_gamma
+from mdp.model.table import Floats, checked_gamma
 
 
 def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = None) -> Floats:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from mdp.table import Floats
+from mdp.model.table import Floats
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 def linear_programming(mdp: FiniteMDP) -> tuple[Floats, int]:

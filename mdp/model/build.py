@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from mdp.table import SUM_TOLERANCE, Bools, Floats, Ints, Label, Outcomes
+from mdp.model.table import SUM_TOLERANCE, Bools, Floats, Ints, Label, Outcomes
 
 Start = ArrayLike | Mapping[Any, float] | None  # Pr(S_0 = s): (S,), {label: probability}, or uniform
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.bound import rounding
-from mdp.evaluation import average
-from mdp.table import Floats
+from mdp.control.bound import rounding
+from mdp.model.table import Floats
+from mdp.prediction.evaluation import average
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 Progress = Callable[[int, float], None]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdp.table import Bools, Floats, Ints
+from mdp.model.table import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

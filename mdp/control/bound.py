@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.chain import Chain
-from mdp.evaluation import average
-from mdp.graph import end_components
-from mdp.table import Bools, Floats, Outcomes
+from mdp.model.table import Bools, Floats, Outcomes
+from mdp.prediction.chain import Chain
+from mdp.prediction.evaluation import average
+from mdp.prediction.graph import end_components
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 EPS = np.finfo(np.float64).eps
 NEARLY_TIED = 1e-9  # relative to the largest |v|

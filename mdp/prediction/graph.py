@@ -16,10 +16,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from mdp.table import Bools, Floats, Ints
+from mdp.model.table import Bools, Floats, Ints
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 def _towards(mdp: FiniteMDP, goal: Bools, allowed: Bools) -> tuple[Bools, Ints]:

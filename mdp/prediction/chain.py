@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from mdp.graph import never_ending
-from mdp.table import SUM_TOLERANCE, Bools, Floats
+from mdp.model.table import SUM_TOLERANCE, Bools, Floats
+from mdp.prediction.graph import never_ending
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 def checked_policy(mdp: FiniteMDP, policy: ArrayLike) -> Floats:

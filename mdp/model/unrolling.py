@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.table import Outcomes
+from mdp.model.table import Outcomes
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 def unroll(mdp: FiniteMDP, horizon: int, /) -> FiniteMDP:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdp.chain import checked_policy
-from mdp.episodes import Episodes
-from mdp.graph import may_never_end
-from mdp.table import Bools, Floats, Ints
+from mdp.model.table import Bools, Floats, Ints
+from mdp.prediction.chain import checked_policy
+from mdp.prediction.graph import may_never_end
+from mdp.sampling.episodes import Episodes
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 class Sampler:

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from mdp.chain import checked_policy
-from mdp.table import Floats
+from mdp.model.table import Floats
+from mdp.prediction.chain import checked_policy
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 class Trajectory(NamedTuple):

@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from mdp.chain import Chain, Solver, check_proper, checked_policy, transitions
-from mdp.evaluation import values
-from mdp.gradient import softmax_policy
-from mdp.table import Floats
+from mdp.gradient.theorem import softmax_policy
+from mdp.model.table import Floats
+from mdp.prediction.chain import Chain, Solver, check_proper, checked_policy, transitions
+from mdp.prediction.evaluation import values
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 CHUNK = 512  # columns solved at a time where only a trace is wanted
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mdp.chain import Chain
-from mdp.evaluation import values, visits
-from mdp.table import Floats
+from mdp.model.table import Floats
+from mdp.prediction.chain import Chain
+from mdp.prediction.evaluation import values, visits
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 def softmax_policy(mdp: FiniteMDP, preferences: ArrayLike, /) -> NDArray[Any]:

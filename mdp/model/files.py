@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.table import Label, Outcomes
+from mdp.model.table import Label, Outcomes
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 FORMAT = "exactrl.FiniteMDP/1"
 COLUMNS = {"state": np.int64, "action": np.int64, "next": np.int64, "reward": np.float64, "p": np.float64}

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mdp.bound import error_bound
-from mdp.evaluation import evaluate
-from mdp.graph import end_components, never_ending, proper_policy
-from mdp.linear import linear_programming
-from mdp.sweeping import Progress, modified_policy_iteration, printed, silent, value_iteration
-from mdp.table import Bools, Floats, Ints
+from mdp.control.bound import error_bound
+from mdp.control.linear import linear_programming
+from mdp.control.sweeping import Progress, modified_policy_iteration, printed, silent, value_iteration
+from mdp.model.table import Bools, Floats, Ints
+from mdp.prediction.evaluation import evaluate
+from mdp.prediction.graph import end_components, never_ending, proper_policy
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 SMALL = 2_000  # states up to which "auto" factorises the linear system of every policy
 TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rounding

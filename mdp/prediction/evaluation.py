@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdp.chain import Chain, checked_policy
-from mdp.table import Floats
+from mdp.model.table import Floats
+from mdp.prediction.chain import Chain, checked_policy
 
 if TYPE_CHECKING:
-    from mdp.finite import FiniteMDP
+    from mdp.model.finite import FiniteMDP
 
 
 class Evaluation(NamedTuple):

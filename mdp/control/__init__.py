@@ -1,0 +1,1 @@
+"""What the best policy is worth: solvers, sweeps, linear programming, proven bounds."""

@@ -1,0 +1,1 @@
+"""How J moves with preferences: the theorem, and the exact moments of REINFORCE."""

@@ -1,0 +1,1 @@
+"""What is played: returns, episodes, simulation, all trajectories."""
