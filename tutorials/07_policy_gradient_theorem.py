@@ -265,7 +265,7 @@ def sampled_estimates(m, policy, episodes, repeats=REPEATS, seed=0):
 def one_episode(m, policy, **estimator):
     """The exact mean and standard deviation of one episode's estimate."""
     moments = gradient_moments(policy, m, **estimator)
-    return float(moments.mean[RIGHT]), float(np.sqrt(moments.covariance[RIGHT, RIGHT]))
+    return float(moments.mean[RIGHT]), float(moments.covariance[RIGHT, RIGHT].sqrt())
 
 
 @app.cell

@@ -56,8 +56,9 @@ def complex_steps(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> 
             full[~mdp.terminal] = (torch.func.functional_call(h, split(h, theta), live) / policy.temperature).cpu()
         return full
 
-    at = preferences(vector(policy))
-    return np.array([complex_step(mdp, at, preferences(u)) for u in directions.T])
+    at = vector(policy)
+    h_at = preferences(at)
+    return np.array([complex_step(mdp, h_at, preferences(u)) for u in directions.T.to(at)])
 
 
 def finite_differences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64]:
@@ -66,7 +67,7 @@ def finite_differences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor
     The rule needs one support along its six points: where top-k or top-p drops another action, the step is halved, and
     below 1e-5 ValueError says that J has a kink at theta.
     """
-    return np.array([_six_points(policy, mdp, u) for u in directions.T])
+    return np.array([_six_points(policy, mdp, u) for u in directions.T.to(vector(policy))])
 
 
 def _six_points(policy: SoftmaxPolicy, mdp: FiniteMDP, u: Tensor) -> float:

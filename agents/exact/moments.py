@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from agents.exact.objective import check_double, split
+from agents.policies.preferences import as_tensor
 from agents.policies.softmax import SoftmaxPolicy, live_log_probabilities
 from mdp import FiniteMDP, Moments, reinforce_moments
 
@@ -23,12 +24,12 @@ CHUNK = 256  # directions differentiated at a time
 class GradientMoments(NamedTuple):
     """mean (K,) and covariance (K, K) of the one-episode estimator along K directions; trace of the covariance."""
 
-    mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    mean: Tensor
+    covariance: Tensor
 
     @property
-    def trace(self) -> float:
-        return float(np.trace(self.covariance))
+    def trace(self) -> Tensor:
+        return self.covariance.trace()
 
 
 def gradient_moments(
@@ -48,7 +49,9 @@ def gradient_moments(
     """
     moments = preference_moments(policy, mdp, baseline=baseline, to_go=to_go, discounted=discounted)
     u = torch.eye(dimension(policy), dtype=torch.float64) if directions is None else torch.as_tensor(directions)
-    return GradientMoments(*moments.along(in_preferences(policy, mdp, u)))
+    mean, covariance = moments.along(in_preferences(policy, mdp, u))
+    like = next(policy.parameters())
+    return GradientMoments(as_tensor(mean, like), as_tensor(covariance, like))
 
 
 def dimension(policy: torch.nn.Module) -> int:
