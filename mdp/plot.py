@@ -71,11 +71,11 @@ def _reachable(mdp: FiniteMDP) -> Bools:
     return reached[:S]
 
 
-def _directions(mdp: FiniteMDP, cells: Ints) -> Floats:
-    """The mean step (down, right) of every action over moves to a neighbouring cell, (A, 2), of length 1 or 0."""
+def _directions(mdp: FiniteMDP, cells: Ints, shown: Bools) -> Floats:
+    """The mean step (down, right) of every action from shown cells to neighbouring ones, (A, 2), of length 1 or 0."""
     t = mdp.table
     step = cells[t.next] - cells[t.state]
-    near = (cells[t.next, 0] >= 0) & (np.abs(step).sum(axis=1) == 1)
+    near = shown[t.state] & (cells[t.next, 0] >= 0) & (np.abs(step).sum(axis=1) == 1)
     total = np.zeros((mdp.n_actions, 2))
     np.add.at(total, t.action[near], t.p[near, None] * step[near])
     length = np.hypot(*total.T)[:, None]
@@ -84,7 +84,7 @@ def _directions(mdp: FiniteMDP, cells: Ints) -> Floats:
 
 def _arrows(axes: Any, mdp: FiniteMDP, solution: Solution, cells: Ints, shown: Bools) -> None:
     s, a = np.nonzero(solution.optimal_actions & shown[:, None])
-    down, right = _directions(mdp, cells)[a].T
+    down, right = _directions(mdp, cells, shown)[a].T
     axes.quiver(cells[s, 1], cells[s, 0], 0.36 * right, 0.36 * down, angles="xy", scale_units="xy", scale=1,
                 color="white", edgecolor="black", linewidth=0.4, width=0.06, units="xy", zorder=2)  # fmt: skip
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 
@@ -32,6 +33,7 @@ Out = Annotated[Path, typer.Option(help="Folder for the files that are written."
 @app.callback()
 def exactrl() -> None:
     """Every policy gradient is checked against its exact value."""
+    torch.set_num_threads(1)  # the tensors are small: threads that wait for one another cost more than they bring
 
 
 @app.command()
