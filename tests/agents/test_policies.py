@@ -95,6 +95,11 @@ def _one_state(actions: int) -> FiniteMDP:
     return FiniteMDP.from_outcomes({(0, a): [(1.0, 1, 0.0)] for a in range(actions)}, gamma=1.0)
 
 
+def test_the_nucleus_is_the_fewest_that_reach_p() -> None:
+    policy = SoftmaxPolicy(Fixed(torch.zeros(1, 4, dtype=torch.float64)), top_p=0.5)
+    assert policy.matrix(_one_state(4)).detach()[0].tolist() == [0.5, 0.5, 0, 0]
+
+
 def test_mask_comes_before_top_k() -> None:
     policy = SoftmaxPolicy(Fixed(LOGITS.clone()), top_k=2)
     log_pi = policy.log_probabilities(torch.tensor([0]), torch.tensor([[False, True, True, True]]))
