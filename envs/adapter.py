@@ -44,7 +44,9 @@ class MDPEnv(gymnasium.Env[Any, Any]):
             raise ValueError(f"unknown render_mode {render_mode!r}; it may be {self.metadata['render_modes']}")
         self.mdp, self.render_mode = mdp, render_mode
         self.action_space = AdmissibleActions(mdp)
-        self.observation_space = _space(mdp.observations)
+        seen = mdp.observations
+        self._observations = seen.astype(np.int8) if seen.dtype == bool else seen  # a space has no bool
+        self.observation_space = _space(self._observations)
         self._first = np.searchsorted(
             mdp.table.state * mdp.n_actions + mdp.table.action, np.arange(mdp.admissible.size + 1)
         )
@@ -82,7 +84,7 @@ class MDPEnv(gymnasium.Env[Any, Any]):
         return self._observation(s), {"state": s, "label": str(self.mdp.states[s]), "action_mask": mask}
 
     def _observation(self, s: int) -> Any:
-        seen = self.mdp.observations[s]
+        seen = self._observations[s]
         return np.int64(seen) if isinstance(self.observation_space, gymnasium.spaces.Discrete) else np.array(seen)
 
     def render(self) -> Any:

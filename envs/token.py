@@ -91,7 +91,7 @@ class TokenMDP:
         while waiting:
             prompt, written = state = waiting.pop()
             states.append(state)
-            if len(states) >= max_states:
+            if len(states) + len(waiting) >= max_states:
                 raise ValueError(f"more than {max_states} states: a shorter horizon, tokens=, or a larger max_states")
             allowed = range(len(self.vocabulary)) if tokens is None else tokens(self.observation(*state))
             following = sorted({int(x) for x in allowed}, reverse=True)

@@ -29,11 +29,20 @@ def grid_cells(mdp: FiniteMDP, shape: tuple[int, int] | None = None) -> Ints | N
         cells[:n] = np.transpose(np.unravel_index(np.arange(n), shape))
         return cells
     for s, label in enumerate(mdp.states):
-        if isinstance(label, tuple) and len(label) == 2 and all(isinstance(x, (int, np.integer)) for x in label):
-            cells[s] = label
+        if isinstance(label, tuple) and len(label) == 2 and all(type(x) is int and x >= 0 for x in label):
+            cells[s] = label if max(label) < mdp.n_states else -1
         elif not mdp.terminal[s]:
             return None
-    return cells if (cells >= 0).any() else None
+    rows, columns = cells.max(axis=0) + 1
+    return cells if 0 < rows * columns <= 2 * mdp.n_states and _mostly_neighbours(mdp, cells) else None
+
+
+def _mostly_neighbours(mdp: FiniteMDP, cells: Ints) -> bool:
+    """More than half of the moves between different cells go up, down, left and right, each of them somewhere."""
+    t = mdp.table
+    step = (cells[t.next] - cells[t.state])[(cells[t.next, 0] >= 0) & (t.next != t.state)]
+    near = step[np.abs(step).sum(axis=1) == 1]
+    return 2 * len(near) > len(step) and len(np.unique(near, axis=0)) == 4
 
 
 def plot_grid(mdp: FiniteMDP, solution: Solution, cells: Ints, path: str | os.PathLike[str], title: str = "") -> None:

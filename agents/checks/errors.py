@@ -62,19 +62,18 @@ class Judged(NamedTuple):
 def judged_directions(
     policy: SoftmaxPolicy, mdp: FiniteMDP, moments: Moments, gradient: Floats, random: Floats, episodes: int
 ) -> Judged:
-    """The gradient's own direction, the random ones, and every coordinate of theta that was seen often enough.
+    """The gradient's own direction, the random ones, and all coordinates of theta: those that were seen often enough.
 
-    Often enough: the mean of N episodes has skewness and excess kurtosis of at most .3. Rarer coordinates are
-    far from any law that could judge them one by one; they count in the other directions.
+    Often enough: the mean of N episodes has skewness and excess kurtosis of at most .3. Rarer ones are far from any law
+    that could judge them one by one; rare coordinates still count in the other directions. The gradient's own comes
+    first, if it is there.
     """
     norm = np.linalg.norm(gradient)
     always = np.concatenate([gradient[:, None] / norm, random], axis=1) if norm else random
     parts = [_judged(policy, mdp, moments, torch.as_tensor(always), episodes)]
     if len(gradient) <= MOST_COORDINATES:
-        for k in range(0, len(gradient), CHUNK):
-            u, se, (skewness, kurtosis) = _judged(policy, mdp, moments, _axes(policy, k), episodes)
-            kept = (se > 0) & (np.abs(skewness) <= LARGEST_SKEWNESS) & (kurtosis <= LARGEST_KURTOSIS)
-            parts.append(Judged(u[:, kept], se[kept], Shape(skewness[kept], kurtosis[kept])))
+        axes = (_axes(policy, k) for k in range(0, len(gradient), CHUNK))
+        parts += [_judged(policy, mdp, moments, u, episodes) for u in axes]
     return Judged(
         np.concatenate([part.directions for part in parts], axis=1),
         np.concatenate([part.standard_error for part in parts]),
@@ -84,8 +83,10 @@ def judged_directions(
 
 def _judged(policy: SoftmaxPolicy, mdp: FiniteMDP, moments: Moments, directions: Tensor, episodes: int) -> Judged:
     U = in_preferences(policy, mdp, directions)
-    variances = np.maximum(moments.variances(U), 0.0)
-    return Judged(directions.numpy(), np.sqrt(variances / episodes), shape(moments, U).of_mean(episodes))
+    error = np.sqrt(np.maximum(moments.variances(U), 0.0) / episodes)
+    skewness, kurtosis = shape(moments, U).of_mean(episodes)
+    kept = (error > 0) & (np.abs(skewness) <= LARGEST_SKEWNESS) & (kurtosis <= LARGEST_KURTOSIS)
+    return Judged(directions.numpy()[:, kept], error[kept], Shape(skewness[kept], kurtosis[kept]))
 
 
 def z_scores(difference: Floats, standard_error: Floats, scale: float) -> Floats:

@@ -28,9 +28,11 @@ def plot_reports(reports: Sequence[Report], path: str | Path) -> None:
         _exact(right, report, len(reports) - 1 - i, f"C{i}")
     left.set(xscale="log", yscale="log", xlabel="episodes", ylabel=r"$|\hat g - \nabla J|\;/\;|\nabla J|$",
              title="Sampled REINFORCE (points) and its exact standard error (lines)")  # fmt: skip
-    left.legend(fontsize=8, loc="best")
+    if left.lines:
+        left.legend(fontsize=8, loc="best")
     left.grid(alpha=0.3)
-    right.set(xscale="log", xlim=(1e-17, 1e-6), xlabel="relative distance from the theorem",
+    largest = max(row.error for report in reports for row in report.rows if row.route in MARKERS)
+    right.set(xscale="log", xlim=(1e-17, max(1e-6, 10 * largest)), xlabel="relative distance from the theorem",
               title="Exact routes", yticks=range(len(reports)), ylim=(-0.6, len(reports) - 0.4))  # fmt: skip
     right.set_yticklabels([report.name for report in reversed(reports)], fontsize=8)
     right.axvline(reports[0].rows[0].tolerance, color="0.4", ls="--", lw=1)

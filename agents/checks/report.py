@@ -72,8 +72,15 @@ class Report:
 
     @property
     def has_power(self) -> bool:
-        """The standard error is below |grad J|; otherwise an estimate of 0 would do as well."""
-        return self.relative_error < 1
+        """An estimator of 0 would be caught, with probability .98: |grad J| is 2 standard errors beyond the limit."""
+        return bool(self.norm >= (self.rows[-1].tolerance + 2) * self.error_along)
+
+    @property
+    def error_along(self) -> float:
+        """The standard error of the estimate along grad J; inf where too few episodes were seen to judge it."""
+        if not self.norm or not len(self.z) or not np.allclose(self.judged[:, 0] * self.norm, self.gradient):
+            return math.inf
+        return float(self.standard_error[0])
 
     @property
     def passed(self) -> bool:
@@ -106,7 +113,7 @@ class Report:
         shape = f"J = {self.objective:.10g}, |grad J| = {self.norm:.10g}, {self.parameters} parameters"
         power = f"SE / |grad J| = {self.relative_error:.3g} with {self.episodes:,} episodes, {self.steps:,} steps"
         if not self.has_power:
-            enough = math.ceil(self.episodes * (self.relative_error / 0.05) ** 2) if self.norm else 0
+            enough = math.ceil(self.trace / (0.05 * self.norm) ** 2) if self.norm > 1e-9 * math.sqrt(self.trace) else 0
             power += f": NO POWER; take {enough:,} episodes for .05" if enough else ": NO POWER, grad J is 0"
         odds = f"p = {self.p_value:.2g}; false alarm {self.false_alarm:g}; seed {self.seed}"
         return f"{shape}\n{power}\n{odds}"
@@ -123,12 +130,13 @@ class Report:
             for name, value in vars(self).items()
             if name not in ("rows", "judged")
         }
-        derived = {"norm": self.norm, "relative_error": self.relative_error, "verdict": self.verdict}
+        error = self.relative_error if self.norm else None  # json has no infinity
+        derived = {"norm": self.norm, "relative_error": error, "verdict": self.verdict}
         return plain | derived | {"rows": [row._asdict() for row in self.rows], "passed": self.passed}
 
     def to_json(self, path: str | Path) -> None:
         """Write `as_dict` to a file."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1))
+        Path(path).write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
 
     def plot(self, path: str | Path) -> None:
         """Draw the sampled error against its exact prediction, and how far the exact routes are apart."""

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.exact.moments import Bound
+from agents.exact.moments import Bound, in_preferences
 from agents.exact.objective import exact_gradient, exact_objective, flat_gradient, split
 from agents.learning.rollout import rollout
 from agents.losses import Batch, ReinforceLoss
@@ -61,27 +61,33 @@ def complex_steps(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> 
     return np.array([complex_step(mdp, h_at, preferences(u)) for u in directions.T.to(at)])
 
 
-def finite_differences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64]:
-    """u . grad J (K,) for each direction, by the six-point rule with step 1e-2.
+def finite_differences(
+    policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(u . grad J (K,), step h (K,)) for each direction, by the six-point rule.
 
-    The rule needs one support along its six points: where top-k or top-p drops another action, the step is halved, and
-    below 1e-5 ValueError says that J has a kink at theta.
+    h is 1e-2, or as much less as log pi moves faster than 1 along u. The rule needs one support along its six points:
+    where top-k or top-p drops another action, the step is halved, and below 1e-3 of it ValueError says that J has a
+    kink at theta.
     """
-    return np.array([_six_points(policy, mdp, u) for u in directions.T.to(vector(policy))])
+    speed = np.abs(in_preferences(policy, mdp, directions)).max(axis=0)
+    steps = STEP / np.maximum(1.0, speed)
+    found = [_six_points(policy, mdp, u, h) for u, h in zip(directions.T.to(vector(policy)), steps, strict=True)]
+    return np.array([slope for slope, _ in found]), np.array([h for _, h in found])
 
 
-def _six_points(policy: SoftmaxPolicy, mdp: FiniteMDP, u: Tensor) -> float:
-    theta, h = vector(policy), STEP
+def _six_points(policy: SoftmaxPolicy, mdp: FiniteMDP, u: Tensor, h: float) -> tuple[float, float]:
+    theta, smallest = vector(policy), 1e-3 * h
     support = _matrix(policy, mdp, theta) > 0
     while True:
         pis = {k: _matrix(policy, mdp, theta + k * h * u) for k in (-3, -2, -1, 1, 2, 3)}
         if all(((pi > 0) == support).all() for pi in pis.values()):
             break
         h /= 2
-        if h < 1e-5:
+        if h < smallest:
             raise ValueError("top-k or top-p changes its actions right at theta: J has a kink there, and no gradient")
     J = {k: evaluate(mdp, pi).objective for k, pi in pis.items()}
-    return sum(c * (J[k] - J[-k]) for k, c in SIX_POINTS.items()) / h
+    return sum(c * (J[k] - J[-k]) for k, c in SIX_POINTS.items()) / h, h
 
 
 def _matrix(policy: SoftmaxPolicy, mdp: FiniteMDP, theta: Tensor) -> NDArray[np.float64]:
@@ -118,7 +124,7 @@ def sampled(
     """-grad loss, averaged over episodes that are streamed: played, scored, forgotten. One `Sample` a batch.
 
     The loss must be a mean over the episodes of its batch, as `ReinforceLoss` is. Episodes are cut off where a
-    ReinforceLoss forgets them; for any other loss they end by themselves.
+    ReinforceLoss forgets them, else where `rollout` ends them.
     """
     max_steps = loss.forgets_after(mdp.gamma) if isinstance(loss, ReinforceLoss) else None
     done, steps, total, most = 0, 0, np.zeros(len(vector(policy))), FEWEST_AT_ONCE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from agents.cli import solve as solving
 from agents.cli import train as training
 from agents.cli import verify as verifying
 from agents.cli.problems import load
+from agents.learning import TrainingStopped
 from mdp import solve as solved
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -21,13 +23,25 @@ console = Console()
 INTERRUPTED = 130  # typer's own exit code after ctrl-C
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
 
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made. It is tried first, so that nothing is computed in vain."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(f"cannot write to the folder {folder}: {error.strerror}") from None
+
+
 ENV = "A Gymnasium id whose environment has P, an exactrl/... id, or a .json or .npz file."
 Gamma = Annotated[
     float | None,
     typer.Option(help="Discount, by default the environment's own; Gymnasium's have none and get .9."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
-Out = Annotated[Path, typer.Option(help="Folder for the files that are written.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0, max=2**62)]
+Out = Annotated[Path, typer.Option(help="Folder for the files that are written.", callback=writable)]
 
 
 @app.callback()
@@ -103,7 +117,11 @@ def train(
     problem = load(env, gamma)
     optimum = float(problem.mdp.start @ solved(problem.mdp).v)
     agent = training.make_agent(problem.mdp, optimizer, lr, baseline, gradient)
-    history = training.run(agent, problem.mdp, updates=updates, episodes=episodes, seed=seed, console=console)
+    try:
+        history = training.run(agent, problem.mdp, updates=updates, episodes=episodes, seed=seed, console=console)
+    except TrainingStopped as stopped:
+        _wrote(training.write(problem, stopped.history, optimum, out))
+        raise
     J = history.column("J")
     console.print(
         f"{problem.name}, gamma {problem.mdp.gamma:g}: J went from {J[0]:.6g} to {J[-1]:.6g} in {len(J) - 1} updates; "
@@ -122,8 +140,14 @@ def _wrote(paths: list[Path]) -> None:
 
 def main() -> None:
     """The console script."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except MemoryError as error:
+        _end(f"not enough memory: {error}", 2)
     except UsageError as error:
         _end(error.format_message(), 2)
     except (ValueError, TypeError, OSError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from agents.cli.problems import Problem
@@ -37,7 +38,7 @@ def table(problem: Problem, solution: Solution) -> Table:
     for column in ("state", "v*", "optimal actions"):
         out.add_column(column, justify="right" if column == "v*" else "left")
     for s in live[:MOST_ROWS]:
-        out.add_row(str(mdp.states[s]), f"{solution.v[s]:.10g}", _actions(mdp, solution, int(s)))
+        out.add_row(escape(str(mdp.states[s])), f"{solution.v[s]:.10g}", escape(_actions(mdp, solution, int(s))))
     if more > 0:
         out.add_row("...", f"{more} more", "all in the .csv file")
     return out
@@ -50,7 +51,6 @@ def _actions(mdp: FiniteMDP, solution: Solution, s: int) -> str:
 def write(problem: Problem, solution: Solution, folder: Path) -> list[Path]:
     """The .csv file of all states and, for a grid, its picture."""
     mdp = problem.mdp
-    folder.mkdir(parents=True, exist_ok=True)
     stem = f"exactrl-solve-{problem.name.replace('/', '-')}"
     written = [folder / f"{stem}.csv"]
     with written[0].open("w", newline="") as file:

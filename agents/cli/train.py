@@ -95,7 +95,6 @@ def best(mdp: FiniteMDP, optimum: float) -> str:
 
 def write(problem: Problem, history: History, optimum: float, folder: Path) -> list[Path]:
     """The .csv file and the figure."""
-    folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"exactrl-train-{problem.name.replace('/', '-')}"
     written = [stem.with_name(stem.name + ".csv"), stem.with_name(stem.name + ".png")]
     history.to_csv(written[0])

@@ -48,7 +48,10 @@ def gradient_moments(
     of policy.parameters(). baseline, to_go, discounted: as in `mdp.reinforce_moments`, whose errors are raised too.
     """
     moments = preference_moments(policy, mdp, baseline=baseline, to_go=to_go, discounted=discounted)
-    u = torch.eye(dimension(policy), dtype=torch.float64) if directions is None else torch.as_tensor(directions)
+    d = dimension(policy)
+    u = torch.eye(d, dtype=torch.float64) if directions is None else torch.as_tensor(directions)
+    if u.ndim != 2 or len(u) != d:
+        raise ValueError(f"directions have shape {tuple(u.shape)}, not (d, K) with d = {d}")
     mean, covariance = moments.along(in_preferences(policy, mdp, u))
     like = next(policy.parameters())
     return GradientMoments(as_tensor(mean, like), as_tensor(covariance, like))

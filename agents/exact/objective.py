@@ -50,21 +50,33 @@ def regularised_objective(
     without a reference.
     """
     check_double(policy)
-    if kl and reference is None:
-        raise ValueError("kl needs a reference policy")
     log_pi = live_log_probabilities(policy, mdp)
+    if torch.isnan(log_pi).any():
+        raise ValueError("the policy gives nan: its preferences are not finite")
     pi, finite = log_pi.exp(), log_pi.masked_fill(log_pi == -torch.inf, 0.0)
     live = np.flatnonzero(~mdp.terminal)
     r = (pi * as_tensor(mdp.expected_reward[live], log_pi)).sum(1)
     if entropy:
         r = r - entropy * (pi * finite).sum(1)
-    if kl and reference is not None:
-        with torch.no_grad():
-            log_reference = live_log_probabilities(reference, mdp)
-        r = r - kl * torch.where(pi > 0, pi * (finite - log_reference), 0.0).sum(1)
+    if kl:
+        r = r - kl * (pi * (finite - _log_reference(reference, mdp, log_pi))).sum(1)
     v = torch.linalg.solve(torch.eye(len(live), dtype=r.dtype, device=r.device) - mdp.gamma * _transition(mdp, pi), r)
     J: Tensor = as_tensor(mdp.start[live], r) @ v
     return J
+
+
+def _log_reference(reference: SoftmaxPolicy | None, mdp: FiniteMDP, log_pi: Tensor) -> Tensor:
+    """log reference(a|s), (L, A), a constant; 0 where the policy itself never goes."""
+    if reference is None:
+        raise ValueError("kl needs a reference policy")
+    check_double(reference)
+    with torch.no_grad():
+        log_reference = live_log_probabilities(reference, mdp).masked_fill(log_pi == -torch.inf, 0.0)
+    if torch.isinf(log_reference).any():
+        s, a = (int(x[0]) for x in torch.isinf(log_reference).nonzero(as_tuple=True))
+        state = mdp.states[int(np.flatnonzero(~mdp.terminal)[s])]
+        raise ValueError(f"KL is infinite: the reference never takes {mdp.actions[a]!r} in {state!r}, the policy does")
+    return log_reference
 
 
 def _transition(mdp: FiniteMDP, pi: Tensor) -> Tensor:
@@ -98,10 +110,10 @@ def exact_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
 
 def flat_gradient(policy: nn.Module, scalar: Tensor) -> Tensor:
     """The gradient of a scalar, (d,), parameters in the order of policy.parameters(); 0 where it does not depend."""
-    parameters = list(policy.parameters())
-    grads = torch.autograd.grad(scalar, parameters, allow_unused=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1)
-                      for p, g in zip(parameters, grads, strict=True)])  # fmt: skip
+    free = [p for p in policy.parameters() if p.requires_grad]
+    found = dict(zip(free, torch.autograd.grad(scalar, free, allow_unused=True), strict=True))
+    grads = ((p, found.get(p)) for p in policy.parameters())
+    return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in grads])
 
 
 def split(policy: nn.Module, theta: Tensor) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from agents.learning.reinforce import Agent, ExactAscent, ExactValues, LearnedValues, Reinforce, plain_ascent
 from agents.learning.rollout import rollout
-from agents.learning.training import History, train
+from agents.learning.training import History, TrainingStopped, train
 
 __all__ = [
     "Agent",
@@ -11,6 +11,7 @@ __all__ = [
     "History",
     "LearnedValues",
     "Reinforce",
+    "TrainingStopped",
     "plain_ascent",
     "rollout",
     "train",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agents.losses import negligible_after
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, Simulator
+from mdp.model.table import checked_gamma
 from mdp.prediction.graph import may_never_end
 
 
@@ -42,10 +43,12 @@ def rollout(
     within a group. Its info["action_mask"], if there is one, is A(s), and info["state"] the index of the state.
 
     Raises ValueError for a number of episodes that is not a positive multiple of group_size, for a group that does not
-    start in one state, and for a discount given twice or not at all.
+    start in one state, max_steps < 1, and a discount given twice or not at all.
     """
     if group_size < 1 or episodes < 1 or episodes % group_size:
         raise ValueError(f"{episodes} episodes are no positive multiple of groups of {group_size}")
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, not {max_steps}")
     if isinstance(source, FiniteMDP):
         if gamma is not None:
             raise ValueError(f"the FiniteMDP has its own discount, {source.gamma}: with_gamma makes another one")
@@ -112,7 +115,7 @@ def _gamma(envs: VectorEnv[Any, Any, Any], gamma: float | None) -> float:
         raise ValueError(f"the environment has its own gamma, {own}")
     if own is None and gamma is None:
         raise ValueError("give gamma: the environment has none")
-    return float(gamma if own is None else own)  # type: ignore[arg-type]
+    return checked_gamma(gamma if own is None else own)  # type: ignore[arg-type]
 
 
 def _round(
@@ -123,12 +126,13 @@ def _round(
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     seen, info = envs.reset(seed=seed, options={"group_size": group_size} if group_size > 1 else None)
     _check_groups(np.asarray(seen), group_size)
+    _check_groups(np.asarray(info.get("state", np.zeros(envs.num_envs))), group_size)
     steps: list[_Step] = []
     terminated, truncated = np.zeros(envs.num_envs, bool), np.zeros(envs.num_envs, bool)
     memory: Any = None
     while not (terminated | truncated)[:n].all():
         playing = ~(terminated | truncated)
-        mask = _mask(info, playing)
+        mask = _mask(info)
         drawn, scored, memory = policy.sample(seen, mask, memory, generator=generator)
         action, log_prob = drawn.cpu().numpy(), scored.cpu().numpy()
         state = np.array(info.get("state", np.full(envs.num_envs, -1)))
@@ -152,12 +156,12 @@ def _check_groups(seen: NDArray[Any], group_size: int) -> None:
         )
 
 
-def _mask(info: dict[str, Any], playing: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """A(s) of every copy, (n, A) or None; copies whose episode is over may do anything, it does not count."""
+def _mask(info: dict[str, Any]) -> NDArray[np.bool_] | None:
+    """A(s) of every copy, (n, A) or None; a copy in a terminal state is about to be reset, whatever it does."""
     if "action_mask" not in info:
         return None
-    mask = np.stack(list(info["action_mask"])).astype(bool)
-    return np.where(playing[:, None], mask, True)
+    mask: NDArray[np.bool_] = np.stack(list(info["action_mask"])).astype(bool)
+    return mask | ~mask.any(axis=1, keepdims=True)
 
 
 def _joined(

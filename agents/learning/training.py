@@ -41,6 +41,14 @@ class History:
             writer.writerows(self.rows)
 
 
+class TrainingStopped(ValueError):
+    """An update that went wrong; `history` holds all that was noted before."""
+
+    def __init__(self, error: ValueError, history: History) -> None:
+        super().__init__(f"after {len(history.rows) - 1} updates: {error}")
+        self.history = history
+
+
 def train(
     agent: Agent,
     source: FiniteMDP | VectorEnv[Any, Any, Any],
@@ -55,6 +63,7 @@ def train(
     """`updates` times: roll out `episodes` episodes, update the agent, note what happened.
 
     progress is called with every row. An interrupt (ctrl-C) ends training; what was noted is returned, marked.
+    Raises TrainingStopped, with the history, where an update goes wrong.
     """
     history = History([_row(0, 0, None, _exact(agent, source), {})])
     try:
@@ -68,6 +77,8 @@ def train(
                 progress(history.rows[-1])
     except KeyboardInterrupt:
         history.interrupted = True
+    except ValueError as error:
+        raise TrainingStopped(error, history) from error
     return history
 
 

@@ -15,7 +15,7 @@ from mdp import Episodes
 
 @dataclass(frozen=True)
 class Batch:
-    """N episodes of at most T steps; every (N, T) tensor is 0 after the end of an episode.
+    """N episodes of at most T steps; every (N, T) tensor is 0 after the end of an episode, states are -1.
 
     rewards, actions, states (N, T): rewards[:, t] is R_{t+1}; mask (N, T) bool; lengths, group (N,); gamma
     observations (N, T, ...)     what the agent saw

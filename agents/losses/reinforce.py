@@ -48,6 +48,13 @@ def negligible_after(gamma: float) -> int | None:
     return math.ceil(T)
 
 
+def known_states(batch: Batch) -> Tensor:
+    """batch.states, (N, T). Raises ValueError where a source did not tell them (-1)."""
+    if (batch.states[batch.mask] < 0).any():
+        raise ValueError("a baseline of the state needs states, and the environment's info has no \"state\"")
+    return batch.states
+
+
 @dataclass(frozen=True)
 class ReinforceLoss:
     """The loss above; called with a batch it gives a scalar to minimise.
@@ -99,4 +106,4 @@ class ReinforceLoss:
         if callable(self.baseline):
             return self.baseline(batch)
         b = as_tensor(self.baseline, batch.rewards).to(batch.rewards.dtype)
-        return b if b.ndim == 0 else b[batch.states]
+        return b if b.ndim == 0 else b[known_states(batch)]

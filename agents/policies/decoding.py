@@ -18,7 +18,9 @@ def top_k_mask(h: Tensor, k: int) -> Tensor:
 
 def top_p_mask(h: Tensor, p: float) -> Tensor:
     """(N, A) bool: the fewest actions whose probabilities reach p, likeliest first. Holtzman et al. (2020)."""
+    if p >= 1:
+        return torch.ones_like(h, dtype=torch.bool)
     order = torch.argsort(h, dim=-1, descending=True, stable=True)
     ordered = torch.softmax(torch.gather(h, -1, order), dim=-1)
-    before = ordered.cumsum(-1) - ordered
+    before = torch.cat([torch.zeros_like(ordered[..., :1]), ordered.cumsum(-1)[..., :-1]], dim=-1)
     return torch.zeros_like(h, dtype=torch.bool).scatter(-1, order, before < p)

@@ -22,13 +22,11 @@ class TabularPreferences(nn.Module):
     gradient).
     """
 
-    keys: Tensor
-
     def __init__(self, mdp: FiniteMDP, /) -> None:
         super().__init__()
         flat = mdp.observations.reshape(mdp.n_states, -1)
         _, first = np.unique(flat, axis=0, return_index=True)
-        self.register_buffer("keys", torch.as_tensor(flat[np.sort(first)]))
+        self.keys = torch.as_tensor(flat[np.sort(first)])  # no buffer: .float() would round it
         self.theta = nn.Parameter(torch.zeros(len(first), mdp.n_actions))
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -37,11 +35,12 @@ class TabularPreferences(nn.Module):
 
     def row(self, observations: Tensor) -> Tensor:
         """The row of theta, (N,), of each observation (N, ...)."""
-        n, keys = len(self.keys), self.keys
-        seen = observations.reshape(len(observations), -1).to(keys.dtype)
+        n, keys, seen = len(self.keys), self.keys, observations.reshape(len(observations), -1)
         if seen.shape[1] != keys.shape[1]:
             raise ValueError(f"observations of {seen.shape[1]} numbers; the table has observations of {keys.shape[1]}")
-        distinct, rank = torch.unique(torch.cat([keys, seen]), dim=0, return_inverse=True)
+        wide = torch.promote_types(keys.dtype, seen.dtype)
+        both = torch.cat([keys.to(seen.device, wide), seen.to(wide)])
+        distinct, rank = torch.unique(both, dim=0, return_inverse=True)
         if len(distinct) > n:
             unknown = distinct[~torch.isin(torch.arange(len(distinct), device=rank.device), rank[:n])]
             raise ValueError(f"observation {unknown[0].tolist()} is not one of the {n} in the table")
@@ -58,7 +57,7 @@ class LinearPreferences(nn.Module):
 
     def __init__(self, features: ArrayLike | Tensor, /) -> None:
         super().__init__()
-        x = torch.as_tensor(features, dtype=torch.get_default_dtype())
+        x = torch.as_tensor(features, dtype=torch.float64)  # rounded in `forward` alone, so that .double() is exact
         if x.ndim != 3:
             raise ValueError(f"features have shape {tuple(x.shape)}, not (O, A, d)")
         self.register_buffer("features", x)
@@ -66,7 +65,7 @@ class LinearPreferences(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         """h (N, A). Raises ValueError for an observation that is no index of features."""
-        return self.features[_indices(observations, len(self.features))] @ self.theta
+        return self.features[_indices(observations, len(self.features))].to(self.theta.dtype) @ self.theta
 
 
 class MLPPreferences(nn.Module):

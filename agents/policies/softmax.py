@@ -40,12 +40,15 @@ class SoftmaxPolicy(nn.Module):
     def log_probabilities(self, observations: Any, admissible: Any = None) -> Tensor:
         """log pi(a|s), (N, A), differentiable; -inf for actions that cannot be drawn.
 
-        observations (N, ...); admissible (N, A) bool, None: every action. Raises ValueError for a row without any.
+        observations (N, ...); admissible (N, A) bool, None: every action. Raises ValueError for a row without any, and
+        for preferences of another shape.
         """
         like = next(self.parameters())
         h: Tensor = self.preferences(as_tensor(observations, like)) / self.temperature
         if admissible is not None:
             allowed = as_tensor(admissible, like).bool()
+            if h.shape != allowed.shape:
+                raise ValueError(f"the preferences have shape {tuple(h.shape)}, admissible {tuple(allowed.shape)}")
             if not allowed.any(-1).all():
                 raise ValueError(f"row {int((~allowed.any(-1)).nonzero()[0])} has no admissible action")
             h = h.masked_fill(~allowed, -torch.inf)
@@ -102,4 +105,7 @@ def live_log_probabilities(policy: Callable[..., Tensor], mdp: FiniteMDP) -> Ten
     """log pi(a|s) of the non-terminal states, (L, A), in their order; actions outside A(s) are masked."""
     live = ~mdp.terminal
     admissible = mdp.admissible[live]
-    return policy(mdp.observations[live], None if admissible.all() else admissible)
+    log_pi = policy(mdp.observations[live], None if admissible.all() else admissible)
+    if log_pi.shape != admissible.shape:
+        raise ValueError(f"the policy gives {tuple(log_pi.shape)} log-probabilities, not (L, A) = {admissible.shape}")
+    return log_pi

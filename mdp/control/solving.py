@@ -132,19 +132,30 @@ def _named(mdp: FiniteMDP, states: Ints) -> str:
 def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Progress) -> Found:
     """Howard (1960): evaluate exactly, improve strictly, until nothing is better (S&B section 4.3).
 
-    An improvement that raises no v is rounding, and ends it too: no policy can come back.
+    Better by what rounding may explain is not better; and a policy that comes back, by rounding, ends it too.
     """
-    states, iterations, v = np.arange(mdp.n_states), 0, np.full(mdp.n_states, -np.inf)
+    states, seen = np.arange(mdp.n_states), set()
     while True:
-        before, (v, q, _) = v, evaluate(mdp, one_hot(mdp, policy))
-        iterations += 1
-        better = q.max(axis=1) > q[states, policy] + TIE * _scale(q)
-        show(iterations, float((q.max(axis=1) - v).max()))
-        if not (better.any() and (v > before).any()):
-            return Found(v, policy, iterations)
-        policy = np.where(better, greedy(q), policy)
+        v, q, _ = evaluate(mdp, one_hot(mdp, policy))
+        seen.add(policy.tobytes())
+        show(len(seen), float((q.max(axis=1) - v).max()))
+        better = q.max(axis=1) > q[states, policy] + _uncertain(mdp, v)
+        improved = np.where(better, greedy(q), policy)
+        if improved.tobytes() in seen:
+            return Found(v, policy, len(seen))
+        policy = improved
         if mdp.gamma == 1:
             _refuse_profitable_loop(mdp, policy)
+
+
+def _uncertain(mdp: FiniteMDP, v: Floats) -> Floats:
+    """What rounding, and rows that do not quite sum to 1, may change in the q of a state, (S,)."""
+    ones, rows = np.ones(mdp.n_states), mdp.transition
+    defect = np.abs(rows @ ones - mdp.admissible.ravel())
+    defect = np.where(defect > 1e-15, defect, 0.0) * np.abs(v).max()
+    size = np.abs(mdp.expected_reward).ravel() + mdp.gamma * (rows @ np.abs(v))
+    uncertain: Floats = (TIE * size + defect).reshape(mdp.admissible.shape).max(axis=1)
+    return uncertain
 
 
 def _refuse_profitable_loop(mdp: FiniteMDP, policy: Ints) -> None:

@@ -38,7 +38,8 @@ def from_outcomes(
         if len(listed) == 0:
             raise ValueError(f"{_pair(*pair)} has no outcome; leave the pair out where the action is not admissible")
     if states is None:
-        states = dict.fromkeys([s for s, _ in outcomes] + [x for listed in outcomes.values() for _, x, _ in listed])
+        reached = (_triple(x, *pair)[1] for pair, listed in outcomes.items() for x in listed)
+        states = dict.fromkeys([*(s for s, _ in outcomes), *reached])
     if actions is None:
         actions = dict.fromkeys(a for _, a in outcomes)
     states, actions = tuple(states), tuple(actions)
@@ -47,9 +48,19 @@ def from_outcomes(
     flat = []
     for (s, a), listed in outcomes.items():
         i, j = known(index, s, "state", s, a), known(column, a, "action", s, a)
-        for p, after, r in listed:
+        for outcome in listed:
+            p, after, r = _triple(outcome, s, a)
             flat.append((i, j, known(index, after, "state", s, a), r, p))
     return rows(flat), states, actions
+
+
+def _triple(outcome: Any, s: Label, a: Label) -> tuple[float, Label, float]:
+    """(p, s', r). Raises ValueError that names the pair for anything else."""
+    try:
+        p, after, r = outcome
+        return float(p), after, float(r)
+    except (TypeError, ValueError):
+        raise ValueError(f"{_pair(s, a)} has the outcome {outcome!r}; it must be (probability, s', reward)") from None
 
 
 def known(index: dict[Label, int], label: Label, what: str, s: Label, a: Label) -> int:
@@ -67,7 +78,8 @@ def start_array(start: Start, states: tuple[Label, ...]) -> ArrayLike | None:
     """{label: probability} as an array (S,); anything else unchanged."""
     if not isinstance(start, Mapping):
         return start
-    unknown = [s for s in start if s not in states]
+    known_states = set(states)
+    unknown = [s for s in start if s not in known_states]
     if unknown:
         raise ValueError(f"start names the unknown state {unknown[0]!r}")
     return np.array([start.get(s, 0.0) for s in states])
@@ -203,7 +215,7 @@ def made(env_or_id: Any, make_kwargs: Mapping[str, Any]) -> Any:
         raise ValueError(f"{env_or_id} is gone from Gymnasium; {RENAMED[env_or_id]} took its place")
     try:
         return gymnasium.make(env_or_id, **make_kwargs)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+    except (gymnasium.error.Error, ImportError, ValueError) as error:
         raise ValueError(f"Gymnasium cannot make {env_or_id!r}: {error}") from None
 
 

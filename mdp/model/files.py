@@ -45,7 +45,7 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
             if path.suffix == ".npz":
                 np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
             else:
-                listed = {name: x.tolist() for name, x in arrays.items()}
+                listed = {name: x.tolist() for name, x in arrays.items()} | {"seen_as": str(mdp.observations.dtype)}
                 file.write(json.dumps(head | listed).encode())
         beside.replace(path)
     finally:
@@ -65,6 +65,9 @@ def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
         rest = {name: fields[name] for name in ("gamma", "start", "observations")}
         if rest["start"] is None or rest["observations"] is None:
             raise ValueError("start and observations must be arrays")
+        if "seen_as" in fields:  # json has one kind of number
+            seen, kind = np.asarray(rest["observations"]), np.dtype(str(fields["seen_as"]))
+            rest["observations"] = seen.astype(kind) if np.can_cast(seen.dtype, kind, "same_kind") else seen
         return cls(table, states=states, actions=actions, **rest)
     except DAMAGED as error:
         if isinstance(error, FileNotFoundError):

@@ -226,7 +226,7 @@ class FiniteMDP:
 
     def uniform_policy(self) -> Floats:
         """pi(a|s) = 1 / |A(s)|, (S, A); zeros in terminal states."""
-        return np.asarray(self.admissible / np.maximum(self.admissible.sum(axis=1, keepdims=True), 1))
+        return frozen(np.asarray(self.admissible / np.maximum(self.admissible.sum(axis=1, keepdims=True), 1)))
 
     # ---- files ----
 

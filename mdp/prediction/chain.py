@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 
+LONGEST = 1e12  # steps of an episode, at gamma = 1: its relative rounding error is about eps times as large
+
+
 def checked_policy(mdp: FiniteMDP, policy: ArrayLike) -> Floats:
     """pi(a|s) as (S, A), with zeros in terminal states, whose rows are not read.
 
@@ -67,7 +70,10 @@ class Solver:
     """A sparse LU factorisation of a square matrix (n, n)."""
 
     def __init__(self, matrix: Any) -> None:
-        self._factor = splu(sparse.csc_array(matrix))
+        try:
+            self._factor = splu(sparse.csc_array(matrix))
+        except RuntimeError:
+            raise ValueError("I - gamma P is singular in float64: some state is left too rarely") from None
 
     def solve(self, b: NDArray[Any], *, transposed: bool = False) -> NDArray[Any]:
         """x with A x = b, or A^T x = b; b is (n,) or (n, K)."""
@@ -77,7 +83,8 @@ class Solver:
 class Chain:
     """P_pi and solves with I - gamma P_pi, for a policy (S, A) that was checked.
 
-    gamma: by default the MDP's. Raises ValueError at gamma = 1 where the policy is not proper.
+    gamma: by default the MDP's. Raises ValueError at gamma = 1 where the policy is not proper, or its episodes are
+    longer than 1e12 steps on average.
     """
 
     def __init__(self, mdp: FiniteMDP, policy: NDArray[Any], gamma: float | None = None) -> None:
@@ -88,6 +95,18 @@ class Chain:
         self.weight = policy[t.state, t.action] * t.p  # pi(a|s) p(s',r|s,a), (K,)
         self.transition = transitions(mdp, self.weight)
         self._solver = Solver(sparse.eye_array(mdp.n_states) - gamma * self.transition)
+        if gamma == 1:
+            self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Raises ValueError where an episode is so long that no digit of a solve could be trusted."""
+        steps = np.abs(self.solve(np.ones(self.mdp.n_states, self.policy.dtype)))
+        if not (steps < LONGEST).all():
+            s = int(np.argmax(np.where(np.isnan(steps), np.inf, steps)))
+            raise ValueError(
+                f"from state {self.mdp.states[s]!r} an episode takes {steps[s]:.3g} steps on average, more than "
+                f"float64 can tell from for ever: take gamma < 1, or unroll(mdp, horizon)"
+            )
 
     def solve(self, b: NDArray[Any], *, transposed: bool = False) -> NDArray[Any]:
         """x with (I - gamma P_pi) x = b, or with its transpose; b is (S,) or (S, K)."""

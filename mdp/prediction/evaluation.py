@@ -38,7 +38,11 @@ def evaluate(mdp: FiniteMDP, policy: ArrayLike, /) -> Evaluation:
 
 def values(chain: Chain) -> Evaluation:
     """`evaluate` with a chain that is there already."""
-    v = chain.solve(average(chain.policy, chain.mdp.expected_reward))
+    with np.errstate(over="ignore", invalid="ignore"):
+        v = chain.solve(average(chain.policy, chain.mdp.expected_reward))
+    if not np.isfinite(v).all():
+        s = chain.mdp.states[int(np.argmax(~np.isfinite(v)))]
+        raise ValueError(f"v of state {s!r} is {v[~np.isfinite(v)][0]}: the rewards are too large for float64")
     return Evaluation(v, chain.mdp.backup(v), float(chain.mdp.start @ v))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,47 @@ def test_an_interrupt_keeps_the_files(monkeypatch: pytest.MonkeyPatch, capsys: p
         assert len(list(csv.DictReader(file))) == 4
 
 
+def test_an_update_that_goes_wrong_keeps_the_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "train", "exactrl/ShortCorridor-v0", "--lr", "1e5", "--optimizer", "ascent") == 2
+    assert "exactrl: after 0 updates: the policy" in capsys.readouterr().err
+    assert Path("exactrl-train-ShortCorridor-v0.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "solve", "train"])
+def test_ctrl_c_is_one_line_and_exit_code_130(command: str) -> None:
+    options = {"verify": ["Taxi-v4"], "solve": ["big.npz"], "train": ["FrozenLake-v1", "--updates", "100000"]}
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(900), size=(900, 2))
+    FiniteMDP.from_arrays(P, rng.normal(size=(900, 2)), gamma=0.9999999).save("big.npz")
+    arguments = [command, *options[command]] + (["--method", "value_iteration"] if command == "solve" else [])
+    script = str(Path(sys.executable).with_name("exactrl"))
+    # a shell's background processes ignore SIGINT; this one is to hear it
+    process = subprocess.Popen(
+        [script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "exactrl: interrupted\n")
+    assert bool(list(Path().glob("exactrl-train-*.csv"))) == (command == "train")
+
+
+def test_labels_are_text_not_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    FiniteMDP.from_outcomes({("[/b]", "[red]a"): [(1.0, "end", 1.0)]}, gamma=1.0).save("m.json")
+    assert run(monkeypatch, "solve", "m.json") == 0
+    printed = capsys.readouterr().out
+    assert "[/b]" in printed
+    assert "[red]a" in printed
+
+
+def test_without_arguments_it_helps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch) == 0
+    assert "verify" in capsys.readouterr().out
+
+
 def test_a_saved_mdp_is_an_env(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     envs.short_corridor(0.9).save("c.json")
     assert run(monkeypatch, "solve", "c.json") == 0
@@ -132,6 +175,7 @@ def _foreign_files() -> None:
     Path("foreign.json").write_text("[1, 2]")
     np.savez("foreign.npz", x=np.zeros(3))
     Path("notes.txt").write_text("hello")
+    FiniteMDP.from_outcomes({("s", 0): [(1 - 1e-14, "s", -1.0), (1e-14, "e", -1.0)]}, gamma=1.0).save("slow.json")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +202,12 @@ def _foreign_files() -> None:
         (("train", "FrozenLake-v1", "--lr", "-1"), "learning rate must be positive, not -1"),
         (("train", "FrozenLake-v1", "--updates", "0"), "--updates"),
         (("train", "FrozenLake-v1", "--optimizer", "magic"), "'magic' is not one of 'ascent', 'adamw'"),
+        (("solve", "FrozenLake-v1", "--out", "notes.txt"), "cannot write to the folder notes.txt"),
+        (("verify", "--out", "/proc/nowhere"), "cannot write to the folder /proc/nowhere"),
+        (("verify", "--seed", "9" * 30), "--seed"),
+        (("solve", "Humanoid-v2"), "Gymnasium cannot make 'Humanoid-v2'"),
+        (("solve", ":"), "Gymnasium cannot make ':'"),
+        (("verify", "slow.json"), "steps on average"),
         (("solve",), "env"),
         (("dance",), "No such command 'dance'"),
         (("solve", "FrozenLake-v1", "--magic"), "No such option: --magic"),

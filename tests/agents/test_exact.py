@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import envs
 from agents import (
     Batch,
+    MLPPreferences,
     ReinforceLoss,
     SoftmaxPolicy,
     TabularPreferences,
@@ -30,7 +31,7 @@ from mdp import (
     policy_gradient,
     reinforce_moments,
 )
-from tests.agents.problems import MDPS, PAIRS, POLICIES, network, tabular
+from tests.agents.problems import MDPS, PAIRS, POLICIES, network, seeded, tabular
 from tests.worlds import random_mdp, tied_right, weighted_moments
 
 
@@ -170,3 +171,35 @@ def test_improper_policies_are_refused_at_gamma_1() -> None:
 def test_kl_without_a_reference_is_refused() -> None:
     with pytest.raises(ValueError, match="kl needs a reference"):
         regularised_objective(tabular(MDPS["grid"]), MDPS["grid"], kl=0.1)
+
+
+def test_kl_where_actions_are_inadmissible_or_cut_off() -> None:
+    mdp = MDPS["robot"]
+    policy = POLICIES["hot and cut"](mdp)
+    value = regularised_objective(policy, mdp, kl=0.1, reference=tabular(mdp, 5))
+    assert torch.isfinite(flat_gradient(policy, value)).all()
+    with pytest.raises(ValueError, match=r"KL is infinite: the reference never takes '\w+' in 'low'"):
+        regularised_objective(tabular(mdp, 5), mdp, kl=0.1, reference=policy)
+    with pytest.raises(TypeError, match="float32"):
+        regularised_objective(policy, mdp, kl=0.1, reference=SoftmaxPolicy(TabularPreferences(mdp)))
+
+
+def test_a_frozen_parameter_has_gradient_0() -> None:
+    mdp = MDPS["random"]
+    policy = network(mdp)
+    whole = exact_gradient(policy, mdp)
+    first = next(policy.parameters())
+    first.requires_grad_(False)
+    frozen = exact_gradient(policy, mdp)
+    assert (frozen[: first.numel()] == 0).all()
+    assert torch.equal(frozen[first.numel() :], whole[first.numel() :])
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    mdp = MDPS["random"]
+    with pytest.raises(ValueError, match=r"directions have shape \(3,\), not \(d, K\) with d = 18"):
+        gradient_moments(tabular(mdp), mdp, directions=np.ones(3))
+    for problem in (mdp, MDPS["grid"]):
+        other = SoftmaxPolicy(MLPPreferences(problem.n_states, 1, generator=seeded())).double()
+        with pytest.raises(ValueError, match=r"have shape \(4, 1\)|gives \(14, 1\) log-prob"):
+            exact_objective(other, problem)

@@ -22,6 +22,7 @@ from agents import (
     ReinforceLoss,
     SoftmaxPolicy,
     TabularPreferences,
+    TrainingStopped,
     exact_gradient,
     plain_ascent,
     rollout,
@@ -82,6 +83,22 @@ def test_masks_of_an_environment_are_kept() -> None:
     assert_behaviour(played, policy.log_prob(played).detach().numpy())
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_actions_that_depend_on_the_state_survive_a_reset(mode: AutoresetMode) -> None:
+    """A copy that ended is in a live state again while others still play: A(s) holds there too."""
+    outcomes = {
+        ("a", "x"): [(0.5, "a", 1.0), (0.5, "b", 0.0)],
+        ("a", "y"): [(1.0, "b", 1.0)],
+        ("b", "z"): [(0.5, "b", -1.0), (0.5, "end", 2.0)],
+    }
+    mdp = FiniteMDP.from_outcomes(outcomes, gamma=1.0, start={"a": 1.0})
+    copies = gymnasium.vector.SyncVectorEnv([lambda: envs.MDPEnv(mdp)] * 50, autoreset_mode=mode)
+    policy = tabular(mdp)
+    played = rollout(policy, copies, 500, generator=seeded())
+    assert played.terminated.all()
+    assert abs(z_of_mean_return(mdp, policy, played)) < 6
+
+
 def test_groups_share_their_start() -> None:
     mdp = MDPS["bandit"]
     played = rollout(tabular(mdp), mdp, 60, group_size=4, generator=seeded())
@@ -95,6 +112,40 @@ def test_a_group_that_does_not_start_in_one_state_is_refused() -> None:
     policy, copies = tabular(MDPS["bandit"]), vector_env("exactrl/ContextualBandit-v0", 8)
     with pytest.raises(ValueError, match="do not start in one state"):
         rollout(policy, copies, 8, group_size=4, generator=seeded())
+
+
+def test_a_group_that_looks_alike_but_is_not_is_refused() -> None:
+    outcomes = {(s, a): [(1.0, "end", float(s))] for s in range(4) for a in range(2)}
+    mdp = FiniteMDP.from_outcomes(outcomes, gamma=1.0, observations=np.zeros(5, int))
+    copies = gymnasium.vector.SyncVectorEnv([lambda: envs.MDPEnv(mdp)] * 8)
+    with pytest.raises(ValueError, match="do not start in one state"):
+        rollout(tabular(mdp), copies, 8, group_size=4, generator=seeded())
+
+
+def test_bad_numbers_are_refused() -> None:
+    policy = tabular(MDPS["FrozenLake"])
+    with pytest.raises(ValueError, match="max_steps must be at least 1, not 0"):
+        rollout(policy, MDPS["FrozenLake"], 2, generator=seeded(), max_steps=0)
+    with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\], not 1.7"):
+        rollout(policy, vector_env("FrozenLake-v1", 2), 2, generator=seeded(), gamma=1.7)
+
+
+def test_a_state_baseline_without_states_is_refused() -> None:
+    policy = tabular(MDPS["FrozenLake"])
+    played = rollout(policy, vector_env("FrozenLake-v1", 4), 4, generator=seeded(), gamma=0.9)
+    assert (played.states == -1).all()
+    for baseline in (np.zeros(17), LearnedValues(17)):
+        with pytest.raises(ValueError, match='info has no "state"'):
+            Reinforce(policy, loss=ReinforceLoss(baseline=baseline)).update(played)
+
+
+def test_an_update_that_goes_wrong_keeps_the_history() -> None:
+    mdp = envs.short_corridor()
+    policy = tabular(mdp)
+    agent = Reinforce(policy, optimizer=plain_ascent(policy, 1e5))
+    with pytest.raises(TrainingStopped, match="after 0 updates: the policy") as stopped:
+        train(agent, mdp, updates=20, episodes=10, generator=seeded())
+    assert len(stopped.value.history.rows) == 1
 
 
 @pytest.mark.parametrize(("episodes", "group_size"), [(0, 1), (-3, 1), (10, 4), (4, 0)])

@@ -171,3 +171,19 @@ def test_bad_inputs_are_refused() -> None:
         LinearPreferences(np.zeros((2, 3, 1)))(torch.tensor([2]))
     with pytest.raises(ValueError, match=r"of shape \(3,\), not \(2,\)"):
         MLPPreferences(2, 2, generator=seeded())(torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=r"observation \[0.69\d*\] is not one of the 16"):
+        TabularPreferences(MDPS["grid"]).row(torch.tensor([0.7]))
+
+
+def test_float_and_double_lose_nothing() -> None:
+    """Features and observations are not parameters: they are not rounded with them."""
+    h = LinearPreferences(np.full((1, 1, 1), 0.1)).double()
+    assert float(h.features[0, 0, 0]) == 0.1
+    outcomes = {(s, 0): [(1.0, "end", 0.0)] for s in range(2)}
+    m = FiniteMDP.from_outcomes(outcomes, gamma=1.0, observations=[0.1, 0.1 + 1e-12, 0.5])
+    assert TabularPreferences(m).float().row(torch.as_tensor(m.observations.copy())).tolist() == [0, 1, 2]
+
+
+def test_top_p_of_1_cuts_nothing_off() -> None:
+    policy = SoftmaxPolicy(Fixed(torch.tensor([[0.0, -17.5, -18.0]])), top_p=1.0)
+    assert torch.isfinite(policy.log_probabilities(torch.tensor([0]))).all()

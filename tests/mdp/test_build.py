@@ -270,3 +270,9 @@ def test_random_rewards_survive_sums() -> None:
     listed = m.outcomes(m.states[s], m.actions[a])
     assert len(listed) > len({after for _, after, _ in listed})
     assert_close(m.expected_reward[s, a], sum(p * r for p, _, r in listed), 1e-14)
+
+
+@pytest.mark.parametrize("outcome", [(1.0, "e"), (1.0, "e", "much"), 0.5, ("x", "e", 1.0)])
+def test_an_outcome_that_is_no_triple_names_its_pair(outcome: object) -> None:
+    with pytest.raises(ValueError, match=r"p\(.\|s='s', a=0\) has the outcome .*; it must be"):
+        FiniteMDP.from_outcomes({("s", 0): [outcome]}, gamma=1.0)  # type: ignore[list-item]

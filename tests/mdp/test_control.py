@@ -198,3 +198,34 @@ def test_improper_optimal_ties_among_many_states() -> None:
         found = solve(ring, method=method)
         assert_close(found.v[:n], -np.ones(n))
         assert len(never_ending(ring, found.policy)) == 0
+
+
+def test_small_values_beside_large_ones_are_improved() -> None:
+    outcomes = {("big", "a"): [(1.0, "e", 1e12)], ("s", "a"): [(1.0, "e", 0.1)], ("s", "b"): [(1.0, "e", 0.9)]}
+    m = FiniteMDP.from_outcomes(outcomes, gamma=1.0)
+    assert solve(m).v.tolist() == [1e12, 0.9, 0.0]
+
+
+def test_a_loop_whose_rows_sum_to_1_within_the_tolerance_earns_nothing() -> None:
+    third = 0.33333333334
+    outcomes = {
+        ("s", "loop"): [(third, after, 0.0) for after in ("s", "t", "u")],
+        ("s", "exit"): [(1.0, "e", 1000.0)],
+        ("t", "loop"): [(1.0, "s", 0.0)],
+        ("u", "loop"): [(1.0, "s", 0.0)],
+    }
+    np.testing.assert_allclose(solve(FiniteMDP.from_outcomes(outcomes, gamma=1.0)).v, [1000, 1000, 1000, 0])
+
+
+@pytest.mark.parametrize(("leave", "message"), [(1e-17, "singular in float64"), (1e-14, "1e.14 steps on average")])
+def test_episodes_longer_than_float64_can_tell_are_refused(leave: float, message: str) -> None:
+    outcomes = {("s", 0): [(1 - leave, "s", -1.0), (leave, "e", -1.0)]}
+    m = FiniteMDP.from_outcomes(outcomes, gamma=1.0)
+    with pytest.raises(ValueError, match=message):
+        evaluate(m, m.uniform_policy())
+
+
+def test_rewards_that_overflow_name_the_state() -> None:
+    m = FiniteMDP.from_outcomes({("s", 0): [(1.0, "t", 1e308)], ("t", 0): [(1.0, "e", 1e308)]}, gamma=1.0)
+    with pytest.raises(ValueError, match="v of state 's' is inf: the rewards are too large"):
+        evaluate(m, m.uniform_policy())

@@ -69,7 +69,7 @@ def test_occupancy_sums() -> None:
 
 def test_terminal_rows_are_not_read() -> None:
     m = short_corridor()
-    pi = m.uniform_policy()
+    pi = m.uniform_policy().copy()
     pi[3] = [7.0, -2.0]
     assert evaluate(m, pi).objective == evaluate(m, m.uniform_policy()).objective
 
