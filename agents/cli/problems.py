@@ -39,7 +39,8 @@ def load(env: str, gamma: float | None = None) -> Problem:
     own = getattr(made.unwrapped, "mdp", None)
     if gamma is None:
         gamma = own.gamma if isinstance(own, FiniteMDP) else GYMNASIUM_GAMMA
-    return Problem(env.removeprefix("exactrl/"), FiniteMDP.from_gymnasium(made, gamma=gamma), _shape(made))
+    name = env.split(":")[-1].removeprefix("exactrl/")
+    return Problem(name, FiniteMDP.from_gymnasium(made, gamma=gamma), _shape(made))
 
 
 def _shape(env: gymnasium.Env[object, object]) -> tuple[int, int] | None:
