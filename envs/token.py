@@ -8,6 +8,7 @@ exactrl/Tokens-v0) has 15 completions for each of two prompts; its v* is known b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,10 @@ class TokenMDP:
         eos: int | str | None = None,
         gamma: float = 1.0,
     ) -> None:
-        self.vocabulary = tuple(range(vocabulary)) if isinstance(vocabulary, int) else tuple(vocabulary)
+        size = isinstance(vocabulary, (int, np.integer))
+        self.vocabulary: tuple[int | str, ...] = tuple(range(index(vocabulary)) if size else vocabulary)  # type: ignore[arg-type]
         self.horizon, self.reward, self.gamma = horizon, reward, gamma
-        self.prompts: tuple[Tokens, ...] = ((),) if prompts is None else tuple(tuple(map(int, x)) for x in prompts)
+        self.prompts: tuple[Tokens, ...] = ((),) if prompts is None else tuple(tuple(map(index, x)) for x in prompts)
         self.prompt_probabilities = prompt_probabilities
         self.eos = self._token(eos) if isinstance(eos, str) else eos
         if horizon < 1 or not self.vocabulary or not self.prompts:

@@ -211,9 +211,9 @@ def _by_linear_programming(mdp: FiniteMDP, start: Ints, tolerance: float, show: 
     try:
         v, iterations = linear_programming(mdp)
     except ValueError:
-        if mdp.gamma == 1:
-            policy_iteration(mdp, start, show)  # names the states where v* is infinite
-        raise
+        if mdp.gamma < 1:
+            raise
+        return policy_iteration(mdp, start, show)  # names the states where v* is infinite; else HiGHS was at its limit
     policy = _near_optimal(mdp, v, start, max(tolerance, 1e-6 * _scale(mdp.backup(v))))
     found = policy_iteration(mdp, policy, show)
     return found._replace(iterations=iterations + found.iterations)

@@ -162,3 +162,12 @@ def test_bad_restrictions(ids: tuple[int, ...], message: str) -> None:
 
 def test_it_is_a_finite_mdp() -> None:
     assert isinstance(TokenMDP(2, 1, reward).finite(), FiniteMDP)
+
+
+def test_token_ids_are_integers() -> None:
+    def nothing(prompt: tuple[int, ...], completion: tuple[int, ...]) -> float:
+        return 0.0 * len(prompt + completion)
+
+    with pytest.raises(TypeError, match="integer"):
+        TokenMDP(3, 2, nothing, prompts=[(0.7,)])  # type: ignore[list-item]
+    assert TokenMDP(np.int64(3), 1, nothing).vocabulary == (0, 1, 2)  # type: ignore[arg-type]
