@@ -18,11 +18,10 @@ from agents.cli.problems import load
 from agents.learning import TrainingStopped
 from mdp import solve as solved
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 console = Console()
 INTERRUPTED = 130  # typer's own exit code after ctrl-C
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
-
 
 
 def writable(folder: Path) -> Path:
@@ -55,7 +54,7 @@ def verify(
     env: Annotated[list[str] | None, typer.Argument(help=f"{ENV} By default five, from the corridor to text.")] = None,
     gamma: Gamma = None,
     episodes: Annotated[
-        int | None, typer.Option(help="Sampled episodes; by default as many as SE / |grad J| = .05 takes.")
+        int | None, typer.Option(help="Sampled episodes; by default what SE / |grad J| = .05 takes, 2,000,000 at most.")
     ] = None,
     seed: Seed = 0,
     out: Out = Path(),
