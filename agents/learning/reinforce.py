@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.exact.objective import exact_objective
-from agents.losses import Batch, ReinforceLoss, known_states, returns_to_go
+from agents.losses import Batch, ReinforceLoss, returns_to_go
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, evaluate
 
@@ -96,12 +96,12 @@ class LearnedValues:
 
     def __call__(self, batch: Batch) -> Tensor:
         v = torch.as_tensor(self.v, dtype=batch.rewards.dtype, device=batch.rewards.device)
-        return v[known_states(batch)]
+        return v[batch.known_states()]
 
     def learn(self, batch: Batch) -> None:
         """Move every state that occurred towards the mean of its returns."""
         G = returns_to_go(batch.rewards, batch.gamma)[batch.mask].cpu().numpy()
-        s = known_states(batch)[batch.mask].cpu().numpy()
+        s = batch.known_states()[batch.mask].cpu().numpy()
         count = np.bincount(s, minlength=len(self.v))
         mean = np.bincount(s, weights=G, minlength=len(self.v)) / np.maximum(count, 1)
         self.v += np.where(count > 0, self.step * (mean - self.v), 0.0)
@@ -116,4 +116,4 @@ class ExactValues:
     def __call__(self, batch: Batch) -> Tensor:
         with torch.no_grad():
             v = evaluate(self.mdp, self.policy.matrix(self.mdp).cpu().numpy()).v
-        return torch.as_tensor(v, dtype=batch.rewards.dtype, device=batch.rewards.device)[known_states(batch)]
+        return torch.as_tensor(v, dtype=batch.rewards.dtype, device=batch.rewards.device)[batch.known_states()]

@@ -23,6 +23,7 @@ class Batch:
     behaviour_log_probs          (N, T) or None: of the policy that played
     reference_log_probs          (N, T) or None: of a frozen reference
     truncated (N,)               the episode was cut off before its end
+    states_are_known             False where a source did not tell them
     entropies (N, T)             of pi(.|S_t), computed when read
     """
 
@@ -37,6 +38,7 @@ class Batch:
     behaviour_log_probs: Tensor | None
     reference_log_probs: Tensor | None
     truncated: Tensor
+    states_are_known: bool
     _observations: Callable[[], Tensor]
     _entropies: Callable[[], Tensor]
 
@@ -47,6 +49,12 @@ class Batch:
     @property
     def entropies(self) -> Tensor:
         return self._entropies()
+
+    def known_states(self) -> Tensor:
+        """states (N, T), for what depends on them. Raises ValueError where a source did not tell them."""
+        if not self.states_are_known:
+            raise ValueError('a baseline of the state needs states, and the environment\'s info has no "state"')
+        return self.states
 
     @classmethod
     def of(cls, policy: SoftmaxPolicy, episodes: Episodes, *, reference: SoftmaxPolicy | None = None) -> Batch:
@@ -67,6 +75,7 @@ class Batch:
             behaviour_log_probs=None if played is None else as_tensor(played, log_probs).to(log_probs.dtype),
             reference_log_probs=reference_log_probs,
             truncated=as_tensor(episodes.truncated, log_probs),
+            states_are_known=not (episodes.states[episodes.mask] < 0).any(),
             _observations=lambda: as_tensor(episodes.observations, log_probs),
             _entropies=lambda: policy.entropies(episodes),
         )

@@ -1,0 +1,122 @@
+"""The losses in use, by name: each a choice of parts. What was left out of a paper is said.
+
+Trainers of language models work at gamma = 1 and leave gamma^t out; so do these, where the paper does. `audit` tells
+what that costs below gamma = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from agents.losses.advantages import (
+    GAE,
+    discounted,
+    group_mean,
+    group_standardised,
+    leave_one_out,
+    penalised,
+    reward_to_go,
+    whitened,
+    whole_return,
+)
+from agents.losses.aggregation import Constant, episode_mean, episode_sum, step_mean
+from agents.losses.batch import Batch
+from agents.losses.composed import PolicyLoss
+from agents.losses.kl import KL
+from agents.losses.ratios import ClippedRatio, WeightedScore, score
+from agents.losses.reinforce import ReinforceLoss
+
+Critic = ArrayLike | Callable[[Batch], Tensor]
+
+
+def _kl(beta: float) -> KL | None:
+    return KL(beta, "k3") if beta else None
+
+
+def reinforce(baseline: float | ArrayLike | Callable[[Batch], Tensor] | None = None) -> ReinforceLoss:
+    """REINFORCE, with a baseline of the state or without. Williams (1992); S&B 13.3 and 13.4."""
+    return ReinforceLoss(baseline=baseline)
+
+
+def actor_critic(critic: Critic, lam: float = 0.0) -> PolicyLoss:
+    """The TD error of a critic, or its lambda-mean, in place of G_t - b(S_t). S&B 13.5; Schulman et al. (2016)."""
+    return PolicyLoss(discounted(GAE(critic, lam)))
+
+
+def rloo(beta: float = 0.0) -> PolicyLoss:
+    """REINFORCE leave-one-out, the KL (k1) inside the reward. Kool et al. (2019); Ahmadian et al. (2024), 2402.14740."""
+    return PolicyLoss(penalised(leave_one_out, beta) if beta else leave_one_out)
+
+
+def grpo(beta: float = 0.0, clip: float = 0.2) -> PolicyLoss:
+    """GRPO: (G_0 - mean) / std of the group, 1/T for each episode, k3 inside the loss. Shao et al. (2024), 2402.03300."""
+    return PolicyLoss(group_standardised, ClippedRatio("token", clip, clip), episode_mean, _kl(beta))
+
+
+def dr_grpo(length: float, clip: float = 0.2) -> PolicyLoss:
+    """GRPO done right: no std, a constant `length` (the longest episode) for 1/T. Liu et al. (2025), 2503.20783."""
+    return PolicyLoss(group_mean, ClippedRatio("token", clip, clip), Constant(length))
+
+
+def dapo(low: float = 0.2, high: float = 0.28) -> PolicyLoss:
+    """DAPO: a higher upper clip, the mean over all tokens. Yu et al. (2025), 2503.14476.
+
+    Its resampling of groups with equal rewards and its penalty for overlong answers are matters of sampling and reward.
+    """
+    return PolicyLoss(group_standardised, ClippedRatio("token", low, high), step_mean)
+
+
+def bnpo(beta: float = 0.0, clip: float = 0.2) -> PolicyLoss:
+    """GRPO with the mean over the tokens of the local batch: TRL's loss_type "bnpo".
+
+    Unlike DAPO's its denominator is meant to be that of each device and each piece. The Beta normalisation of Xiao et
+    al. (2025), 2506.02864, which TRL names beside it, is another advantage and not in TRL's loss either.
+    """
+    return PolicyLoss(group_standardised, ClippedRatio("token", clip, clip), step_mean, _kl(beta))
+
+
+def ppo(
+    critic: Critic, lam: float = 0.95, clip: float = 0.2, *, dual: float | None = None, entropy: float = 0.0
+) -> PolicyLoss:
+    """PPO-clip: GAE, clipped token ratios, the mean over all steps. Schulman et al. (2017), 1707.06347.
+
+    dual: Ye et al. (2020), 1912.09729. Without the critic's own loss, and without gamma^t, as in every implementation.
+    """
+    return PolicyLoss(GAE(critic, lam), ClippedRatio("token", clip, clip, dual), step_mean, entropy=entropy)
+
+
+def gspo(low: float = 3e-4, high: float = 4e-4) -> PolicyLoss:
+    """GSPO: one ratio for the episode, its geometric mean over tokens. Zheng et al. (2025), 2507.18071."""
+    return PolicyLoss(group_standardised, ClippedRatio("geometric", low, high), episode_mean)
+
+
+def cispo(high: float = 0.28) -> PolicyLoss:
+    """CISPO: the weight is clipped, not the gain, so that every token keeps its gradient. MiniMax (2025), 2506.13585.
+
+    The lower side is open, as in the paper's runs.
+    """
+    return PolicyLoss(group_standardised, WeightedScore("token", None, high), step_mean)
+
+
+def reinforce_plus_plus(beta: float = 0.0, clip: float = 0.2) -> PolicyLoss:
+    """REINFORCE++: G_t, the KL (k1) inside the reward, whitened over the batch; clipped. Hu (2025), 2501.03262."""
+    to_go = penalised(reward_to_go, beta) if beta else reward_to_go
+    return PolicyLoss(whitened(to_go), ClippedRatio("token", clip, clip), step_mean)
+
+
+def off_policy_reinforce(level: Literal["token", "sequence"] = "sequence") -> PolicyLoss:
+    """REINFORCE from another policy's episodes, weighted by the sequence ratio, or (biased) by token ratios.
+
+    Precup, Sutton & Singh (2000); the whole return, since a ratio that belongs to all of an episode would be too much
+    for a part of it.
+    """
+    return PolicyLoss(whole_return, WeightedScore(level), episode_sum)
+
+
+def stale_reinforce() -> PolicyLoss:
+    """REINFORCE on another policy's episodes as if they were its own: no weights. Biased; here to be compared."""
+    return PolicyLoss(whole_return, score, episode_sum)
