@@ -1,6 +1,6 @@
 """From one number a step to one number a batch. Each has an explicit denominator.
 
-    episode_sum     (1/N) sum over n, sum over t of x[n,t]                       the mean over episodes: an estimate of J
+    episode_sum     (1/N) sum over n, sum over t of x[n,t]                       the mean over episodes, as J is
     episode_mean    (1/N) sum over n of (1/T_n) sum over t of x[n,t]             GRPO: long episodes count less a step
     step_mean       sum of x / sum of T_n                                        DAPO: N and T_n are drawn together
     constant(L)     sum of x / (N L)                                             Dr. GRPO: a fixed length

@@ -48,12 +48,12 @@ def actor_critic(critic: Critic, lam: float = 0.0) -> PolicyLoss:
 
 
 def rloo(beta: float = 0.0) -> PolicyLoss:
-    """REINFORCE leave-one-out, the KL (k1) inside the reward. Kool et al. (2019); Ahmadian et al. (2024), 2402.14740."""
+    """REINFORCE leave-one-out, KL (k1) inside the reward. Kool et al. (2019); Ahmadian et al. (2024), 2402.14740."""
     return PolicyLoss(penalised(leave_one_out, beta) if beta else leave_one_out)
 
 
 def grpo(beta: float = 0.0, clip: float = 0.2) -> PolicyLoss:
-    """GRPO: (G_0 - mean) / std of the group, 1/T for each episode, k3 inside the loss. Shao et al. (2024), 2402.03300."""
+    """GRPO: (G_0 - mean) / std of the group, 1/T for each episode, k3 in the loss. Shao et al. (2024), 2402.03300."""
     return PolicyLoss(group_standardised, ClippedRatio("token", clip, clip), episode_mean, _kl(beta))
 
 
