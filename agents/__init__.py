@@ -1,9 +1,10 @@
-"""What learns, and what checks it: softmax policies, losses, REINFORCE, exact gradients, pgcheck.
+"""What learns, and what checks it: softmax policies, losses, REINFORCE, exact gradients, pgcheck, audit.
 
 Needs torch and `mdp`, and no environment. The way of the data: FiniteMDP -> policy -> episodes -> batch -> loss ->
 gradient -> optimiser; beside it, from the same FiniteMDP, the exact gradient.
 """
 
+from agents.audits import Audit, audit
 from agents.checks import Report, Row, episodes_for, pgcheck, plot_reports
 from agents.exact import GradientMoments, exact_gradient, exact_objective, gradient_moments, regularised_objective
 from agents.learning import (
@@ -17,10 +18,11 @@ from agents.learning import (
     rollout,
     train,
 )
-from agents.losses import Batch, ReinforceLoss
+from agents.losses import Batch, PolicyLoss, ReinforceLoss
 from agents.policies import LinearPreferences, MLPPreferences, SoftmaxPolicy, TabularPreferences
 
 __all__ = [
+    "Audit",
     "Batch",
     "ExactAscent",
     "ExactValues",
@@ -29,6 +31,7 @@ __all__ = [
     "LearnedValues",
     "LinearPreferences",
     "MLPPreferences",
+    "PolicyLoss",
     "Reinforce",
     "ReinforceLoss",
     "Report",
@@ -36,6 +39,7 @@ __all__ = [
     "SoftmaxPolicy",
     "TabularPreferences",
     "TrainingStopped",
+    "audit",
     "episodes_for",
     "exact_gradient",
     "exact_objective",

@@ -9,7 +9,7 @@ from mdp.gradient.theorem import complex_step, policy_gradient, softmax_policy
 from mdp.model.finite import FiniteMDP
 from mdp.model.unrolling import unroll
 from mdp.prediction.evaluation import Evaluation, evaluate, occupancy, sweeps
-from mdp.sampling.enumeration import Trajectory, enumerate_trajectories
+from mdp.sampling.enumeration import Trajectory, count_trajectories, enumerate_trajectories
 from mdp.sampling.episodes import Episodes
 from mdp.sampling.returns import discounted_return, returns_to_go
 from mdp.sampling.simulation import Simulator, simulate
@@ -23,6 +23,7 @@ __all__ = [
     "Solution",
     "Trajectory",
     "complex_step",
+    "count_trajectories",
     "discounted_return",
     "enumerate_trajectories",
     "evaluate",

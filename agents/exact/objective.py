@@ -108,12 +108,13 @@ def exact_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
     return flat_gradient(policy, (as_tensor(weight, pi) * pi).sum())
 
 
-def flat_gradient(policy: nn.Module, scalar: Tensor) -> Tensor:
+def flat_gradient(policy: nn.Module, scalar: Tensor, *, retain_graph: bool = False) -> Tensor:
     """The gradient of a scalar, (d,), parameters in the order of policy.parameters(); 0 where it does not depend."""
     free = [p for p in policy.parameters() if p.requires_grad]
-    found = dict(zip(free, torch.autograd.grad(scalar, free, allow_unused=True), strict=True))
-    grads = ((p, found.get(p)) for p in policy.parameters())
-    return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in grads])
+    grads = torch.autograd.grad(scalar, free, retain_graph=retain_graph, allow_unused=True)
+    found = dict(zip(free, grads, strict=True))
+    parts = ((p, found.get(p)) for p in policy.parameters())
+    return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in parts])
 
 
 def split(policy: nn.Module, theta: Tensor) -> dict[str, Tensor]:

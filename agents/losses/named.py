@@ -73,8 +73,8 @@ def dapo(low: float = 0.2, high: float = 0.28) -> PolicyLoss:
 def bnpo(beta: float = 0.0, clip: float = 0.2) -> PolicyLoss:
     """GRPO with the mean over the tokens of the local batch: TRL's loss_type "bnpo".
 
-    Unlike DAPO's its denominator is meant to be that of each device and each piece. The Beta normalisation of Xiao et
-    al. (2025), 2506.02864, which TRL names beside it, is another advantage and not in TRL's loss either.
+    Unlike DAPO's its denominator is meant to be that of each device and each piece. The paper of that name, Xiao et al.
+    (2025), 2506.02864, normalises rewards by a Beta law, which is another advantage and not part of this.
     """
     return PolicyLoss(group_standardised, ClippedRatio("token", clip, clip), step_mean, _kl(beta))
 

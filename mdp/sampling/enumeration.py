@@ -45,6 +45,29 @@ def enumerate_trajectories(
     return _depth_first(mdp, pi, horizon)
 
 
+def count_trajectories(mdp: FiniteMDP, policy: ArrayLike, /) -> int:
+    """How many trajectories `enumerate_trajectories` gives, without listing: n(s) = sum over outcomes of n(s').
+
+    Raises ValueError where a state can return to itself.
+    """
+    pi = checked_policy(mdp, policy)
+    _refuse_cycles(mdp, pi)
+    t = mdp.table
+    first = np.searchsorted(t.state, np.arange(mdp.n_states + 1))
+    used = pi[t.state, t.action] > 0
+    n: dict[int, int] = {}
+    stack = [int(s) for s in np.flatnonzero(mdp.start)]
+    while stack:  # a state is counted once all that may follow it are
+        s = stack[-1]
+        after = [] if mdp.terminal[s] else t.next[first[s] : first[s + 1]][used[first[s] : first[s + 1]]].tolist()
+        waiting = [x for x in after if x not in n]
+        if waiting:
+            stack += waiting
+        else:
+            n[stack.pop()] = sum(n[x] for x in after) if after else 1
+    return sum(n[int(s)] for s in np.flatnonzero(mdp.start))
+
+
 def _depth_first(mdp: FiniteMDP, pi: Floats, horizon: int | None) -> Iterator[tuple[float, Trajectory]]:
     t = mdp.table
     first = np.searchsorted(t.state, np.arange(mdp.n_states + 1))
