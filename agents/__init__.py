@@ -6,9 +6,18 @@ gradient -> optimiser; beside it, from the same FiniteMDP, the exact gradient.
 
 from agents.audits import Audit, audit
 from agents.checks import Report, Row, episodes_for, pgcheck, plot_reports
-from agents.exact import GradientMoments, exact_gradient, exact_objective, gradient_moments, regularised_objective
+from agents.exact import (
+    GradientMoments,
+    exact_gradient,
+    exact_objective,
+    gradient_moments,
+    likelihood,
+    natural_gradient,
+    regularised_objective,
+)
 from agents.learning import (
     ExactAscent,
+    ExactEM,
     ExactValues,
     History,
     LearnedValues,
@@ -25,6 +34,7 @@ __all__ = [
     "Audit",
     "Batch",
     "ExactAscent",
+    "ExactEM",
     "ExactValues",
     "GradientMoments",
     "History",
@@ -44,6 +54,8 @@ __all__ = [
     "exact_gradient",
     "exact_objective",
     "gradient_moments",
+    "likelihood",
+    "natural_gradient",
     "pgcheck",
     "plain_ascent",
     "plot_reports",

@@ -3,9 +3,11 @@
 numpy and scipy alone. Notation is that of Sutton & Barto, 2nd edition.
 """
 
+from mdp.control.em import em_step, return_weighted_visits
 from mdp.control.solving import Solution, solve
+from mdp.gradient.baselines import BestBaselines, best_baselines
 from mdp.gradient.moments import Moments, reinforce_moments, return_variance
-from mdp.gradient.theorem import complex_step, policy_gradient, softmax_policy
+from mdp.gradient.theorem import complex_step, natural_policy_gradient, policy_gradient, softmax_policy
 from mdp.model.finite import FiniteMDP
 from mdp.model.unrolling import unroll
 from mdp.prediction.evaluation import Evaluation, evaluate, occupancy, sweeps
@@ -15,6 +17,7 @@ from mdp.sampling.returns import discounted_return, returns_to_go
 from mdp.sampling.simulation import Simulator, simulate
 
 __all__ = [
+    "BestBaselines",
     "Episodes",
     "Evaluation",
     "FiniteMDP",
@@ -22,15 +25,19 @@ __all__ = [
     "Simulator",
     "Solution",
     "Trajectory",
+    "best_baselines",
     "complex_step",
     "count_trajectories",
     "discounted_return",
+    "em_step",
     "enumerate_trajectories",
     "evaluate",
+    "natural_policy_gradient",
     "occupancy",
     "policy_gradient",
     "reinforce_moments",
     "return_variance",
+    "return_weighted_visits",
     "returns_to_go",
     "simulate",
     "softmax_policy",

@@ -65,6 +65,25 @@ def regularised_objective(
     return J
 
 
+def likelihood(policy: SoftmaxPolicy, mdp: FiniteMDP, /, *, demonstrator: SoftmaxPolicy) -> Tensor:
+    """E[sum over t of log pi(A_t|S_t)] of the demonstrator's episodes: what maximum likelihood (SFT) maximises.
+
+    A 0-dim tensor, differentiable by the policy. Raises TypeError for a policy that is not float64, ValueError for a
+    demonstrator that is not proper, and where it does what the policy never would.
+    """
+    check_double(policy)
+    check_double(demonstrator)
+    with torch.no_grad():
+        played = demonstrator.matrix(mdp).cpu().numpy()
+    eta = visits(Chain(mdp, checked_policy(mdp, played), 1.0))
+    log_pi = live_log_probabilities(policy, mdp)
+    weight = as_tensor((eta[:, None] * played)[~mdp.terminal], log_pi)
+    total: Tensor = (weight * torch.where(weight > 0, log_pi, 0.0)).sum()
+    if not torch.isfinite(total):
+        raise ValueError("the demonstrator takes an action that the policy never does: its likelihood is 0")
+    return total
+
+
 def _log_reference(reference: SoftmaxPolicy | None, mdp: FiniteMDP, log_pi: Tensor) -> Tensor:
     """log reference(a|s), (L, A), a constant; 0 where the policy itself never goes."""
     if reference is None:

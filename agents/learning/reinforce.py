@@ -1,33 +1,17 @@
-"""REINFORCE, the agent: sample, score, step. And its exact counterpart, theta + alpha grad J as it is written."""
+"""REINFORCE, the agent: sample, score, step; and baselines that it may learn or be given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.exact.objective import exact_objective
+from agents.learning.steps import Metrics, plain_ascent
 from agents.losses import Batch, ReinforceLoss, returns_to_go
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, evaluate
-
-Metrics = dict[str, float]
-
-
-class Agent(Protocol):
-    """What `train` drives: a policy, and an update from episodes."""
-
-    policy: SoftmaxPolicy
-
-    def update(self, episodes: Episodes) -> Metrics: ...
-
-
-def plain_ascent(policy: torch.nn.Module, step: float = 0.1) -> torch.optim.Optimizer:
-    """theta <- theta + step * grad J: plain gradient ascent (torch's SGD on a loss that is -J)."""
-    return torch.optim.SGD(policy.parameters(), lr=step)
 
 
 class Reinforce:
@@ -59,21 +43,6 @@ class Reinforce:
         if isinstance(baseline, LearnedValues):
             baseline.learn(batch)
         return metrics
-
-
-class ExactAscent:
-    """Gradient ascent on J itself: theta <- theta + alpha grad J(theta), grad J exact. Episodes are not read."""
-
-    def __init__(
-        self, policy: SoftmaxPolicy, mdp: FiniteMDP, *, optimizer: torch.optim.Optimizer | None = None
-    ) -> None:
-        self.policy, self.mdp = policy, mdp
-        self.optimizer = plain_ascent(policy) if optimizer is None else optimizer
-
-    def update(self, episodes: Episodes) -> Metrics:
-        """One step; {"loss", "gradient_norm"}, the loss being -J."""
-        del episodes
-        return _step(self.policy, self.optimizer, -exact_objective(self.policy, self.mdp))
 
 
 def _step(policy: SoftmaxPolicy, optimizer: torch.optim.Optimizer, loss: Tensor) -> Metrics:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from agents.learning.reinforce import Agent
 from agents.learning.rollout import rollout
+from agents.learning.steps import Agent
 from mdp import Episodes, FiniteMDP, discounted_return, evaluate
 
 COLUMNS = ("update", "episodes", "sampled_return", "standard_error", "mean_length", "J", "loss", "gradient_norm")

@@ -105,7 +105,7 @@ class _Sums:
         return Solver(sparse.eye_array(blocks.shape[0]) - blocks)
 
 
-def _scores(chain: Chain) -> tuple[Any, Any]:
+def scores(chain: Chain) -> tuple[Any, Any]:
     """(Psi (SA, SA), sum over a (S, SA)): psi(s,a) = e_sa - sum over b of pi(b|s) e_sb, 0 where a is never taken."""
     (S, A), pi = chain.policy.shape, chain.policy.ravel()
     state, pair = np.repeat(np.arange(S), A), np.arange(S * A)
@@ -135,7 +135,7 @@ class Moments:
     def __init__(self, chain: Chain, steps: Steps) -> None:
         mdp, t = chain.mdp, chain.mdp.table
         self.chain, self.steps, self._shape = chain, steps, mdp.admissible.shape
-        self.score, self._states = _scores(chain)
+        self.score, self._states = scores(chain)
         sums, (A, C, B), n = _Sums(chain), steps, len(steps.A)
         v, variance = values(chain).v[t.next], _return_variance(chain)[t.next]  # mean and variance of G'
         EG, ED = t.reward + mdp.gamma * v, A + C * v  # E[G] and E[D] without its psi
@@ -243,14 +243,19 @@ def reinforce_moments(
     gamma^t or with the whole return, at any gamma: their sums of scores do not converge), and for
     to_go=False with discounted=False, which names no estimator.
     """
-    if not (to_go or discounted):
-        raise ValueError("the whole return has no gamma^t in front to leave out: discounted=False needs to_go=True")
     pi = softmax_policy(mdp, preferences)
-    if not (to_go and discounted):
-        check_proper(mdp, pi)
+    check_estimator(mdp, pi, to_go=to_go, discounted=discounted)
     at = _checked_baseline(mdp, baseline)[mdp.table.state]
     steps = _reward_to_go(mdp, at, mdp.gamma if discounted else 1.0) if to_go else _whole_return(mdp, at)
     return Moments(Chain(mdp, pi), steps)
+
+
+def check_estimator(mdp: FiniteMDP, pi: Floats, *, to_go: bool, discounted: bool) -> None:
+    """Raises ValueError for an estimator that has no name, or whose sum of scores does not converge."""
+    if not (to_go or discounted):
+        raise ValueError("the whole return has no gamma^t in front to leave out: discounted=False needs to_go=True")
+    if not (to_go and discounted):
+        check_proper(mdp, pi)
 
 
 def _checked_baseline(mdp: FiniteMDP, baseline: ArrayLike | None) -> Floats:

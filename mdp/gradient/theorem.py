@@ -53,6 +53,18 @@ def policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
     return np.asarray(visits(chain)[:, None] * pi * advantages(mdp, v, q))
 
 
+def natural_policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
+    """F^-1 grad J for a tabular softmax, (S, A): q(s,a) - v(s); 0 in terminal states and where a is not in A(s).
+
+    F = sum over s of eta(s) sum over a of pi(a|s) psi psi^T is Fisher's information (eta not normalised). It leaves a
+    constant in each state free, which moves no policy; here sum over a of pi(a|s) (.) is 0. A step of size x is exact
+    on a table: pi(a|s) becomes proportional to pi(a|s) exp(x (q(s,a) - v(s))). Kakade (2001); Agarwal et al. (2021).
+    Raises ValueError as `policy_gradient`.
+    """
+    v, q, _ = values(Chain(mdp, softmax_policy(mdp, preferences)))
+    return advantages(mdp, v, q)
+
+
 def advantages(mdp: FiniteMDP, v: Floats, q: Floats) -> Floats:
     """q(s,a) - v(s), (S, A); 0 in terminal states and where a is not in A(s)."""
     return np.where(mdp.admissible, q, v[:, None]) - v[:, None]

@@ -1,0 +1,83 @@
+"""Updates that need no samples, on a FiniteMDP: gradient ascent, natural gradient ascent, and EM on J itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.exact.natural import natural_gradient
+from agents.exact.objective import exact_gradient, split
+from agents.learning.steps import Metrics, plain_ascent
+from agents.policies import SoftmaxPolicy
+from agents.policies.preferences import as_tensor
+from agents.policies.softmax import live_log_probabilities
+from mdp import Episodes, FiniteMDP, evaluate, return_weighted_visits
+
+
+class ExactAscent:
+    """Gradient ascent on J itself: theta <- theta + alpha grad J(theta), grad J exact. Episodes are not read.
+
+    natural: F^+ grad J in place of grad J; with plain steps on a table pi is multiplied by exp(alpha (q - v)).
+    """
+
+    def __init__(
+        self,
+        policy: SoftmaxPolicy,
+        mdp: FiniteMDP,
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
+        natural: bool = False,
+    ) -> None:
+        self.policy, self.mdp = policy, mdp
+        self.optimizer = plain_ascent(policy) if optimizer is None else optimizer
+        self.direction = natural_gradient if natural else exact_gradient
+
+    def update(self, episodes: Episodes) -> Metrics:
+        """One step; {"loss", "gradient_norm"}, the loss being -J."""
+        del episodes
+        g = self.direction(self.policy, self.mdp)
+        for name, part in split(self.policy, -g).items():
+            self.policy.get_parameter(name).grad = part
+        with torch.no_grad():
+            J = evaluate(self.mdp, self.policy.matrix(self.mdp).cpu().numpy()).objective
+        self.optimizer.step()
+        return {"loss": -J, "gradient_norm": float(g.norm())}
+
+
+class ExactEM:
+    """Reward-weighted regression, exact: theta <- argmax of sum over s, a of w(s,a) log pi_theta(a|s) (`mdp.em_step`).
+
+    The M-step runs over all prompts (states) at once, so that parameters may be shared: L-BFGS with line search, from
+    where theta is. Any increase of the weighted log-likelihood makes J no smaller. Episodes are not read. Raises
+    ValueError for a reward below 0.
+    """
+
+    def __init__(self, policy: SoftmaxPolicy, mdp: FiniteMDP, *, iterations: int = 200) -> None:
+        self.policy, self.mdp, self.iterations = policy, mdp, iterations
+
+    def update(self, episodes: Episodes) -> Metrics:
+        """One EM step; {"loss", "gradient_norm"} of the M-step at its end: near 0 where it reached the maximum."""
+        del episodes
+        with torch.no_grad():
+            w = return_weighted_visits(self.mdp, self.policy.matrix(self.mdp).cpu().numpy())
+        weight = as_tensor(w[~self.mdp.terminal] / max(w.sum(), 1e-300), next(self.policy.parameters()))
+
+        def loss() -> Tensor:
+            log_pi = live_log_probabilities(self.policy, self.mdp)
+            return -(weight * torch.where(weight > 0, log_pi, 0.0)).sum()
+
+        solver = torch.optim.LBFGS(
+            self.policy.parameters(), max_iter=self.iterations, tolerance_grad=1e-12, tolerance_change=0.0,
+            history_size=20, line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def closure() -> Tensor:
+            solver.zero_grad()
+            value = loss()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        solver.step(closure)  # type: ignore[no-untyped-call]
+        value = closure()
+        norm = torch.stack([p.grad.norm() for p in self.policy.parameters() if p.grad is not None]).norm()
+        return {"loss": float(value.detach()), "gradient_norm": float(norm)}
