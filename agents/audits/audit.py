@@ -18,8 +18,8 @@ from agents.audits.batches import Batches, Order
 from agents.audits.expectation import Expected, OneBatch, all_directions
 from agents.audits.gradients import PROBES, Differentiated, Loss
 from agents.audits.progress import watched
-from agents.audits.result import Audit
-from agents.audits.sampling import sampled
+from agents.audits.result import Audit, described, described_policy
+from agents.audits.sampling import Sampler, sampled
 from agents.audits.trajectories import Listed, Table, listed
 from agents.exact.objective import check_double, exact_gradient, flat_gradient
 from agents.policies import SoftmaxPolicy
@@ -45,6 +45,7 @@ def audit(
     tolerance: float = 1e-6,
     samples: int | None = None,
     seed: int = 0,
+    name: str = "",
 ) -> Audit:
     """The exact expectation of -grad loss over all batches, and what it is worth: exact, scaled or biased.
 
@@ -56,6 +57,7 @@ def audit(
     reference   its log-probabilities are batch.reference_log_probs
     tolerance   of the verdict, relative to the true gradient; 1e-6 leaves room for losses that round to float32
     samples     draw that many batches (seed `seed`) in place of listing all of them; the verdict then has odds
+    name        of the loss, for the report
 
     Batches are listed as multisets where the loss was seen not to depend on the order of its episodes or groups, else
     as tuples. Raises TypeError for a policy that is not float64; ValueError for a loss that gives no finite scalar,
@@ -69,22 +71,25 @@ def audit(
     plays = policy if behaviour is None else behaviour
     exact = exact_gradient(policy, mdp) if objective is None else flat_gradient(policy, objective(policy, mdp))
     group = torch.arange(groups).repeat_interleave(group_size)
-    of = Audit.of(loss, policy, mdp, group_size=group_size, groups=groups, exact=exact.detach(), tolerance=tolerance)
+    of = partial(
+        Audit, loss=name or described(loss), policy=described_policy(policy), mdp=repr(mdp), gamma=mdp.gamma,
+        group_size=group_size, groups=groups, tolerance=tolerance, exact=exact.detach(),
+    )  # fmt: skip
     if samples is not None:
-        return sampled(of, loss, policy, mdp, plays, reference, group, samples, seed)
+        return sampled(of, exact.detach(), Sampler(loss, policy, mdp, plays, reference, group, samples, seed))
     every = listed(mdp, plays)
     table = Table(policy, every.episodes, reference=reference, group=group)
     rng = np.random.default_rng(seed)
     differentiated = Differentiated(loss, policy, table, _probes(every, group_size, groups, rng))
     batches = _batches(every, differentiated, group_size, groups, rng)
     expected = Expected(policy, table)
-    with watched(f"auditing {of.loss}", batches.count, "batches") as advance:
+    with watched(f"auditing {name or described(loss)}", batches.count, "batches") as advance:
         for rows, weight in batches.chunks(differentiated.at_once):
             at, w = _tensors(rows, weight, table)
             expected.add(at, differentiated(at, w))
             advance(len(rows))
-    return of.found(
-        expected.gradient().detach(),
+    return of(
+        expected=expected.gradient().detach(),
         trajectories=len(every.episodes),
         batches=batches.count,
         ordered=not (batches.free.in_groups and batches.free.of_groups),

@@ -6,17 +6,14 @@ import io
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-
-from mdp import FiniteMDP
 
 
 class Sampled(NamedTuple):
@@ -50,24 +47,20 @@ class Audit:
     groups: int
     tolerance: float
     exact: Tensor
-    expected: Tensor = field(default_factory=lambda: torch.zeros(0))
+    expected: Tensor
+    batches: int
+    vectorised: bool
+    trace: Callable[[], float]
     trajectories: int = 0
-    batches: int = 0
     ordered: bool = False
-    vectorised: bool = False
     rounding: float = 0.0
     sample: Sampled | None = None
-    trace: Callable[[], float] = float
 
-    @classmethod
-    def of(cls, loss: object, policy: object, mdp: FiniteMDP, **given: Any) -> Audit:
-        """What is known before anything is listed."""
-        kind = f"{type(policy).__name__}({type(getattr(policy, 'preferences', policy)).__name__})"
-        return cls(loss=described(loss), policy=kind, mdp=repr(mdp), gamma=mdp.gamma, **given)
-
-    def found(self, expected: Tensor, **given: Any) -> Audit:
-        """The same with what was found."""
-        return replace(self, expected=expected, **given)
+    def against(self, exact: Tensor) -> Audit:
+        """The same expected gradient beside another true one. Not for drawn batches, which were judged along one."""
+        if self.sample is not None:
+            raise ValueError("drawn batches were judged along one gradient: audit again with the other objective")
+        return replace(self, exact=exact)
 
     @cached_property
     def covariance_trace(self) -> float:
@@ -181,3 +174,8 @@ class Audit:
 def described(loss: object) -> str:
     """The name of a loss: of a function its own, of an object its class."""
     return str(getattr(loss, "__name__", type(loss).__name__))
+
+
+def described_policy(policy: object) -> str:
+    """The kinds of a policy and of its preferences."""
+    return f"{type(policy).__name__}({type(getattr(policy, 'preferences', policy)).__name__})"

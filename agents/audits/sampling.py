@@ -6,7 +6,7 @@ point there at all?), each in its own standard errors, by a law with the sample'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -72,18 +72,15 @@ class Sampler(NamedTuple):
                 B = max(PROBES, STEPS_AT_ONCE // (N * max(episodes.rewards.shape[1], 1)))
 
 
-def sampled(
-    of: Audit, loss: Loss, policy: SoftmaxPolicy, mdp: FiniteMDP, behaviour: SoftmaxPolicy,
-    reference: SoftmaxPolicy | None, group: Tensor, samples: int, seed: int,
-) -> Audit:  # fmt: skip
-    """The audit `of` with the mean over `samples` drawn batches in place of the expectation."""
-    if samples < 2 * PROBES:
-        raise ValueError(f"samples must be at least {2 * PROBES}, not {samples}")
-    sampler = Sampler(loss, policy, mdp, behaviour, reference, group, samples, seed)
-    directions = _directions(of.exact, seed)
+def sampled(of: Callable[..., Audit], exact: Tensor, sampler: Sampler) -> Audit:
+    """The audit `of` beside the true gradient `exact` (d,), with the mean over drawn batches as the expectation."""
+    policy, mdp = sampler.policy, sampler.mdp
+    if sampler.samples < 2 * PROBES:
+        raise ValueError(f"samples must be at least {2 * PROBES}, not {sampler.samples}")
+    directions = _directions(exact, sampler.seed)
     J = in_preferences(policy, mdp, directions)
-    total, along, vectorised = torch.zeros_like(of.exact), [], False
-    for rows, table, differentiated in sampler.draws(f"auditing {of.loss}"):
+    total, along, vectorised = torch.zeros_like(exact), [], False
+    for rows, table, differentiated in sampler.draws("auditing"):
         differentiated.check_variance()
         vectorised = differentiated.vectorised
         found = differentiated(rows)
@@ -92,9 +89,10 @@ def sampled(
         total += expected.gradient().detach()
         beside = outside_vector(policy, found.outside).detach() / len(rows)
         along.append(-(OneBatch(policy, mdp, table, J).gradients(rows, found) + beside @ directions.to(beside)))
-    judged = _judged(torch.cat(along).cpu().numpy(), float(of.exact.norm()))
-    return of.found(
-        total / samples, batches=samples, vectorised=vectorised, sample=judged, trace=partial(_trace, sampler)
+    judged = _judged(torch.cat(along).cpu().numpy(), float(exact.norm()))
+    mean = total / sampler.samples
+    return of(
+        expected=mean, batches=sampler.samples, vectorised=vectorised, sample=judged, trace=partial(_trace, sampler)
     )
 
 

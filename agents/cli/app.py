@@ -11,10 +11,12 @@ import torch
 import typer
 from rich.console import Console
 
+from agents.cli import audit as auditing
 from agents.cli import solve as solving
 from agents.cli import train as training
+from agents.cli import variance as varying
 from agents.cli import verify as verifying
-from agents.cli.problems import load
+from agents.cli.problems import load, starting_policy
 from agents.learning import TrainingStopped
 from mdp import solve as solved
 
@@ -92,6 +94,49 @@ def solve(
 
 
 @app.command()
+def audit(
+    env: Annotated[
+        str | None, typer.Argument(help=f"{ENV} By default {auditing.DEFAULT} at gamma {auditing.DEFAULT_GAMMA}.")
+    ] = None,
+    gamma: Gamma = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="A time limit as part of the MDP, so that its episodes can be listed.")
+    ] = None,
+    group_size: Annotated[int, typer.Option(min=1, help="Episodes of a group, from one start state.")] = 2,
+    groups: Annotated[int, typer.Option(min=1, help="Groups of a batch.")] = 1,
+    loss: Annotated[
+        str | None, typer.Option(help="module:function, your own loss(batch), in place of the named ones.")
+    ] = None,
+    library: Annotated[
+        str | None, typer.Option(help="trl or torchrl: its own losses, by default on a small language model.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=64, help="Draw that many batches; without it every batch is listed.")
+    ] = None,
+    seed: Seed = 0,
+    out: Out = Path(),
+) -> None:
+    """The exact gradient that each loss follows, beside the one that it claims; exit code 1 if your own is biased."""
+    at = auditing.setting(env, gamma, horizon, group_size, groups, samples, seed, library)
+    found = auditing.run(at, auditing.cases(at, loss, library))
+    console.print(auditing.table(at, found))
+    console.print(auditing.CAPTION, highlight=False)
+    _wrote(auditing.write(at, found, out))
+    raise typer.Exit(1 if loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in found) else 0)
+
+
+@app.command()
+def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None, out: Out = Path()) -> None:
+    """The exact variance of one-episode REINFORCE for the uniform policy, and the baselines that make it least."""
+    problem = load(env, gamma)
+    with console.status("solving"):
+        found = varying.variances(problem, starting_policy(problem.mdp))
+    console.print(varying.table(found))
+    console.print(varying.baselines(found))
+    _wrote(varying.write(found, out))
+
+
+@app.command()
 def train(
     env: Annotated[str, typer.Argument(help=ENV)],
     gamma: Gamma = None,
@@ -107,7 +152,8 @@ def train(
         training.Baseline, typer.Option(help="b(s): 0, learned from returns, or v_pi itself.")
     ] = training.Baseline.learned,
     gradient: Annotated[
-        training.Gradient, typer.Option(help="REINFORCE, or theta + lr grad J with the exact gradient.")
+        training.Gradient,
+        typer.Option(help="REINFORCE; exact: theta + lr grad J; natural: its natural gradient; em: an EM step."),
     ] = training.Gradient.sampled,
     seed: Seed = 0,
     out: Out = Path(),

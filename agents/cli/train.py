@@ -14,6 +14,7 @@ from agents.cli.problems import Problem, starting_policy
 from agents.learning import (
     Agent,
     ExactAscent,
+    ExactEM,
     ExactValues,
     History,
     LearnedValues,
@@ -47,6 +48,8 @@ class Gradient(StrEnum):
 
     sampled = "sampled"
     exact = "exact"
+    natural = "natural"
+    em = "em"
 
 
 STEPS = {Optimizer.ascent: 0.1, Optimizer.adamw: 0.05}
@@ -63,8 +66,10 @@ def make_agent(
     moves: torch.optim.Optimizer = plain_ascent(policy, step)
     if optimizer is Optimizer.adamw:  # a weight decay would pull theta away from the maximum of J
         moves = torch.optim.AdamW(policy.parameters(), lr=step, weight_decay=0.0)
-    if gradient is Gradient.exact:
-        return ExactAscent(policy, mdp, optimizer=moves)
+    if gradient is Gradient.em:
+        return ExactEM(policy, mdp)
+    if gradient is not Gradient.sampled:
+        return ExactAscent(policy, mdp, optimizer=moves, natural=gradient is Gradient.natural)
     return Reinforce(policy, loss=ReinforceLoss(baseline=_baseline(baseline, policy, mdp)), optimizer=moves)
 
 

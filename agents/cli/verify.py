@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ from rich.table import Table
 import envs
 from agents.checks import Report, episodes_for, pgcheck, plot_reports
 from agents.cli.problems import Problem, aliased_linear_policy, load, starting_policy
+from agents.cli.records import versions
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP
 
@@ -27,7 +26,6 @@ along 8 random directions, for the sample its component along grad J. The sample
 is judged in every direction; a false alarm has probability 1e-4. A check that
 would not tell an estimate of 0 from the right one has no power."""
 MOST_EPISODES = 2_000_000
-DISTRIBUTIONS = ("exactrl", "numpy", "scipy", "torch", "gymnasium")
 
 
 class Check(NamedTuple):
@@ -99,9 +97,7 @@ def write(reports: list[Report], folder: Path, seed: int) -> list[Path]:
     """The picture and the JSON file, in `folder`."""
     picture, numbers = folder / "exactrl-verify.png", folder / "exactrl-verify.json"
     plot_reports(reports, picture)
-    versions = {"python": platform.python_version()}
-    versions |= {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
-    content = {"passed": all(report.passed for report in reports), "seed": seed, "versions": versions,
+    content = {"passed": all(report.passed for report in reports), "seed": seed, "versions": versions(),
                "reports": [report.as_dict() for report in reports]}  # fmt: skip
     numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]

@@ -64,11 +64,16 @@ def dimension(policy: torch.nn.Module) -> int:
 
 def preference_moments(policy: SoftmaxPolicy, mdp: FiniteMDP, /, **estimator: Any) -> Moments:
     """`mdp.reinforce_moments` at h = log pi."""
+    return reinforce_moments(mdp, log_preferences(policy, mdp), **estimator)
+
+
+def log_preferences(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
+    """h = log pi(a|s), (S, A): preferences with the same policy; -inf where an action is never taken."""
     check_double(policy)
     h = np.full(mdp.admissible.shape, -np.inf)
     with torch.no_grad():
         h[~mdp.terminal] = live_log_probabilities(policy, mdp).cpu().numpy()
-    return reinforce_moments(mdp, h, **estimator)
+    return h
 
 
 def in_preferences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64]:

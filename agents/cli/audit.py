@@ -1,0 +1,179 @@
+"""`exactrl audit`: what the losses in use do to the gradient, exactly; or what yours does."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+
+import envs
+from agents.audits.catalogue import Case, Found, audited, catalogue
+from agents.audits.plot import plot_audits
+from agents.audits.result import Audit
+from agents.cli.problems import Problem, load, starting_policy
+from agents.cli.records import versions
+from agents.policies import SoftmaxPolicy
+from mdp import FiniteMDP, count_trajectories, enumerate_trajectories, unroll
+
+DEFAULT, DEFAULT_GAMMA = "exactrl/Tokens-v0", 0.9
+LIBRARIES = ("trl", "torchrl")
+CAPTION = """The expected -grad loss beside the true gradient of what the loss claims: cosine,
+scale along it, relative error; the trace of one batch's covariance; the verdict,
+and that beside grad J where the claim is another. Verdicts belong to this problem,
+policy and batch shape."""
+COLORS = {"exact": "green", "scaled": "cyan", "biased": "red", "no power": "yellow"}
+
+
+class Setting(NamedTuple):
+    """One problem, its policies (another one that plays or demonstrates, and a reference), the shape of a batch."""
+
+    title: str
+    mdp: FiniteMDP
+    policy: SoftmaxPolicy
+    other: SoftmaxPolicy
+    reference: SoftmaxPolicy
+    group_size: int
+    groups: int
+    samples: int | None
+    seed: int
+
+
+def setting(
+    env: str | None, gamma: float | None, horizon: int | None, group_size: int, groups: int, samples: int | None,
+    seed: int, library: str | None,
+) -> Setting:  # fmt: skip
+    """ENV with three tables drawn from N(0, 1/2^2); for another library's losses by default a small language model."""
+    if env is None and library is not None:
+        problem, policies = _small_language_model(library)
+    else:
+        problem = load(env or DEFAULT, DEFAULT_GAMMA if env is None and gamma is None else gamma)
+    mdp = problem.mdp if gamma is None else problem.mdp.with_gamma(gamma)
+    if horizon is not None:
+        mdp = unroll(mdp, horizon)
+    if env is not None or library is None:
+        generator = torch.Generator().manual_seed(seed)
+        policies = [starting_policy(mdp, generator) for _ in range(3)]
+    return Setting(
+        _title(problem.name, mdp, horizon, group_size, groups, samples), mdp, policies[0], policies[1], policies[2],
+        group_size, groups, samples, seed,
+    )  # fmt: skip
+
+
+def _title(name: str, mdp: FiniteMDP, horizon: int | None, group_size: int, groups: int, samples: int | None) -> str:
+    limit = "" if horizon is None else f", {horizon} steps at most"
+    drawn = "" if samples is None else f"; {samples:,} of them drawn"
+    batch = f"{groups} group{'s' * (groups > 1)} of {group_size}"
+    return f"{name.removesuffix('-v0')}, gamma {mdp.gamma:g}{limit}; a batch is {batch}{drawn}"
+
+
+def _small_language_model(library: str) -> tuple[Problem, list[SoftmaxPolicy]]:
+    """A one-layer Llama with three tokens, and two others of its kind; completions of at most three tokens."""
+    small = _library("instance", library)
+    return small_text(), [SoftmaxPolicy(small.NextToken(small.tiny_llama(seed))) for seed in range(3)]
+
+
+def small_text() -> Problem:
+    """One prompt; R = (number of 1s) / 2 + 1 if the last token is 2, less 0.2 for each token."""
+
+    def reward(prompt: envs.token.Tokens, completion: envs.token.Tokens) -> float:
+        del prompt
+        return completion.count(1) / 2 + (completion[-1] == 2) - 0.2 * len(completion)
+
+    return Problem("SmallLlama", envs.TokenMDP(3, 3, reward, prompts=[(0,)], eos=2).finite())
+
+
+def cases(at: Setting, loss: str | None, library: str | None) -> list[Case]:
+    """The user's own loss, another library's, or every named one."""
+    if loss is not None:
+        return [Case(loss, user_loss(loss), reference=at.reference)]
+    length = _longest(at)
+    if library is not None:
+        others: Mapping[str, Callable[..., Tensor]] = _library(library, library).losses(length)
+        return [Case(name, f, reference=at.reference) for name, f in others.items()]
+    return catalogue(at.policy, at.mdp, other=at.other, reference=at.reference, length=length)
+
+
+def _longest(at: Setting) -> int:
+    """Steps of the longest episode; 100 where there is none, since episodes may return to a state."""
+    pi = at.policy.matrix(at.mdp).detach().cpu().numpy()
+    try:
+        count_trajectories(at.mdp, pi)
+    except ValueError:
+        return 100
+    return max(len(played.actions) for _, played in enumerate_trajectories(at.mdp, pi))
+
+
+def user_loss(spec: str) -> Callable[..., Tensor]:
+    """module:function, from the current folder or an installed package. Raises ValueError where there is none."""
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise ValueError(f"--loss takes module:function, not {spec!r}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"cannot import {module!r} for --loss: {error}") from None
+    if not callable(getattr(found, name, None)):
+        raise ValueError(f"{module!r} has no function {name!r} for --loss")
+    loss: Callable[..., Tensor] = getattr(found, name)
+    return loss
+
+
+def _library(module: str, library: str) -> Any:
+    if library not in LIBRARIES:
+        raise ValueError(f"--library takes {' or '.join(LIBRARIES)}, not {library!r}")
+    try:
+        return importlib.import_module(f"agents.libraries.{module}")
+    except ImportError as error:
+        raise ValueError(f"--library {library} needs the extras lm and bench of exactrl: {error}") from None
+
+
+def run(at: Setting, every: list[Case]) -> list[Found]:
+    """Audit each."""
+    shape = {"group_size": at.group_size, "groups": at.groups, "samples": at.samples, "seed": at.seed}
+    return [audited(case, at.policy, at.mdp, **shape) for case in every]  # type: ignore[arg-type]
+
+
+def table(at: Setting, found: list[Found]) -> Table:
+    """One row a loss, below the objective that it claims to climb."""
+    out = Table(title=at.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("loss", "cosine", "scale", "off by", "variance", "verdict", "of J"):
+        out.add_column(column, justify="left" if column in ("loss", "verdict", "of J") else "right", no_wrap=True)
+    for claims in dict.fromkeys(case.claims for case, _, _ in found):
+        out.add_row(f"[bold]claims to climb {claims}")
+        for case, claimed, of_J in (one for one in found if one.case.claims == claims):
+            out.add_row(
+                f"  {escape(case.name)}", f"{claimed.cosine:.4f}", f"{claimed.scale:.4g}",
+                f"{claimed.relative_error:.1e}", f"{claimed.covariance_trace:.2e}", _colored(claimed),
+                "" if case.objective is None else _colored(of_J),
+            )  # fmt: skip
+        out.add_section()
+    return out
+
+
+def _colored(found: Audit) -> str:
+    return f"[{COLORS[found.verdict]}]{found.verdict}"
+
+
+def write(at: Setting, found: list[Found], folder: Path) -> list[Path]:
+    """The bar chart and the JSON file, in `folder`."""
+    picture, numbers = folder / "exactrl-audit.png", folder / "exactrl-audit.json"
+    plot_audits([(case.name, claimed) for case, claimed, _ in found], picture, at.title)
+    rows = [
+        {"name": case.name, "claims": case.claims, **claimed.as_dict(), "verdict_of_J": of_J.verdict,
+         "cosine_of_J": of_J.cosine if math.isfinite(of_J.cosine) else None}
+        for case, claimed, of_J in found
+    ]  # fmt: skip
+    content = {"title": at.title, "versions": versions(), "audits": rows}
+    numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
+    return [picture, numbers]

@@ -1,0 +1,125 @@
+"""`exactrl variance ENV`: the exact variance of REINFORCE, and which baseline makes it least."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
+
+from agents.checks.errors import trace
+from agents.cli.problems import Problem
+from agents.cli.records import versions
+from agents.exact.moments import dimension, in_preferences, log_preferences, preference_moments
+from agents.exact.objective import exact_gradient
+from agents.policies import SoftmaxPolicy
+from mdp import FiniteMDP, best_baselines, evaluate
+
+RELATIVE_ERROR = 0.01
+MOST_STATES = 40  # whose baselines are printed
+
+
+class Estimator(NamedTuple):
+    """A one-episode estimator of grad J, and the trace of its covariance."""
+
+    name: str
+    to_go: bool
+    baseline: Any
+    trace: float
+
+    def episodes(self, norm: float) -> float:
+        """How many make the standard error of the gradient 1 % of its length."""
+        return math.ceil(self.trace / (RELATIVE_ERROR * norm) ** 2) if norm else math.inf
+
+
+class Variances(NamedTuple):
+    """All estimators of one problem; |grad J|; best_state and v (S,)."""
+
+    problem: Problem
+    norm: float
+    estimators: list[Estimator]
+    best_state: NDArray[np.float64]
+    v: NDArray[np.float64]
+
+    @property
+    def best(self) -> Estimator:
+        """The one that scatters least."""
+        return min(self.estimators, key=lambda estimator: estimator.trace)
+
+
+def variances(problem: Problem, policy: SoftmaxPolicy) -> Variances:
+    """The whole return, reward-to-go, and both with the best baselines, in the parameters of the policy."""
+    mdp = problem.mdp
+    with torch.no_grad():
+        v = evaluate(mdp, policy.matrix(mdp).cpu().numpy()).v
+    J = in_preferences(policy, mdp, torch.eye(dimension(policy), dtype=torch.float64))
+    start = float(mdp.start @ v)
+    rows: list[tuple[str, bool, Any]] = []
+    best_state = v
+    for to_go, what in ((False, "G_0"), (True, "G_t")):
+        best = best_baselines(mdp, log_preferences(policy, mdp), directions=J, to_go=to_go)
+        rows += [
+            (what, to_go, 0.0),
+            (f"{what}, b = J = {start:.6g}", to_go, start),
+            (f"{what}, b = v_pi", to_go, v),
+            (f"{what}, best constant {best.constant:.6g}", to_go, best.constant),
+            (f"{what}, best b(s)", to_go, best.state),
+        ]
+        best_state = best.state
+    found = [Estimator(*row, _trace(policy, mdp, to_go=row[1], baseline=row[2])) for row in rows]
+    return Variances(problem, float(exact_gradient(policy, mdp).norm()), found, best_state, v)
+
+
+def _trace(policy: SoftmaxPolicy, mdp: FiniteMDP, **estimator: Any) -> float:
+    return trace(policy, mdp, preference_moments(policy, mdp, **estimator))
+
+
+def table(found: Variances) -> Table:
+    """One row an estimator; the least variance is marked."""
+    out = Table(title=f"{found.problem.name.removesuffix('-v0')}, gamma {found.problem.mdp.gamma:g}: |grad J| = "
+                f"{found.norm:.8g}", title_justify="left", box=box.SIMPLE_HEAD)  # fmt: skip
+    out.add_column("one episode, each step worth", no_wrap=True)
+    for column in ("trace of covariance", "episodes for 1 %", ""):
+        out.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for estimator in found.estimators:
+        least = "[green]least" if estimator is found.best else ""
+        episodes = f"{estimator.episodes(found.norm):,}"
+        out.add_row(estimator.name, f"{estimator.trace:.10g}", episodes, least)
+    return out
+
+
+def baselines(found: Variances) -> Table:
+    """The best baseline of reward-to-go beside v_pi, state by state."""
+    mdp = found.problem.mdp
+    live = np.flatnonzero(~mdp.terminal)
+    out = Table(title="for G_t: the best b(s), and v_pi", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("state", "best b(s)", "v_pi(s)"):
+        out.add_column(column, justify="left" if column == "state" else "right")
+    for s in live[:MOST_STATES]:
+        out.add_row(str(mdp.states[s]), f"{found.best_state[s]:.8g}", f"{found.v[s]:.8g}")
+    if len(live) > MOST_STATES:
+        out.add_row("...", f"{len(live) - MOST_STATES} more", "in the file")
+    return out
+
+
+def write(found: Variances, folder: Path) -> list[Path]:
+    """The JSON file."""
+    mdp = found.problem.mdp
+    path = folder / f"exactrl-variance-{found.problem.name.replace('/', '-')}.json"
+    content = {
+        "problem": found.problem.name, "gamma": mdp.gamma, "gradient_norm": found.norm, "versions": versions(),
+        "estimators": [
+            {"name": e.name, "to_go": e.to_go, "baseline": np.asarray(e.baseline).tolist(), "trace": e.trace,
+             "episodes_for_1_percent": e.episodes(found.norm) if found.norm else None}
+            for e in found.estimators
+        ],
+        "states": [str(s) for s in mdp.states], "best_baseline": found.best_state.tolist(), "v": found.v.tolist(),
+    }  # fmt: skip
+    path.write_text(json.dumps(content, indent=1, allow_nan=False))
+    return [path]
