@@ -127,25 +127,25 @@ def _regularised(reference: SoftmaxPolicy) -> list[Case]:
     claim = f"J - {BETA:g} KL"
 
     def inside(kl: KL) -> Case:
-        name = f"{kl.estimator}{' with ratio' if kl.with_ratio else ''} in the loss"
+        name = f"{kl.estimator}{' with ratio' if kl.with_ratio else ''} in loss"
         return Case(name, PolicyLoss(whole_return, kl=kl), claim, less_kl, reference=reference)
 
     return [
-        Case("RLOO, k1 in the reward", rloo(BETA), claim, less_kl, reference=reference),
-        Case("REINFORCE, k1 in the reward", PolicyLoss(discounted(penalised(reward_to_go, BETA))), claim, less_kl,
+        Case("RLOO, k1 in reward", rloo(BETA), claim, less_kl, reference=reference),
+        Case("REINFORCE, k1 in reward", PolicyLoss(discounted(penalised(reward_to_go, BETA))), claim, less_kl,
              reference=reference),
         *(inside(KL(BETA, estimator)) for estimator in ("k1", "k2", "k3")),
         inside(KL(BETA, "k1", with_ratio=True)),
         inside(KL(BETA, "k3", with_ratio=True)),
-        Case("entropy bonus in the loss", PolicyLoss(whole_return, entropy=BETA), f"J + {BETA:g} H", more_entropy),
+        Case("entropy in loss", PolicyLoss(whole_return, entropy=BETA), f"J + {BETA:g} H", more_entropy),
     ]  # fmt: skip
 
 
 def _off_policy(other: SoftmaxPolicy) -> list[Case]:
     return [
-        Case("off-policy, no weights", stale_reinforce(), behaviour=other),
-        Case("off-policy, token weights", off_policy_reinforce("token"), behaviour=other),
-        Case("off-policy, sequence weights", off_policy_reinforce("sequence"), behaviour=other),
+        Case("stale, no weights", stale_reinforce(), behaviour=other),
+        Case("stale, token weights", off_policy_reinforce("token"), behaviour=other),
+        Case("stale, sequence weights", off_policy_reinforce("sequence"), behaviour=other),
     ]
 
 
@@ -162,7 +162,7 @@ def _supervised(policy: SoftmaxPolicy, mdp: FiniteMDP, other: SoftmaxPolicy) -> 
         Case("best of n", best_of_n()),
     ]
     if (mdp.table.reward >= 0).all():
-        cases.append(Case("reward-weighted regression", reward_weighted()))
+        cases.append(Case("reward-weighted", reward_weighted()))
     return cases
 
 

@@ -12,14 +12,14 @@ from matplotlib.patches import Patch
 
 from agents.audits.result import Audit
 
-COLORS = {"exact": "C2", "scaled": "C0", "biased": "C3", "no power": "0.6"}
+COLORS = {"exact": "C2", "consistent": "C2", "scaled": "C0", "biased": "C3", "no power": "0.6"}
 
 
 def plot_audits(audits: Sequence[tuple[str, Audit]], path: str | Path, title: str) -> None:
     """Write a PNG, SVG or PDF, by the ending of `path`: three bars for each (name, audit).
 
     The angle between expected and true gradient, in degrees; the scale along the true one; the trace of the covariance
-    of one batch's gradient, in units of the true one's square.
+    of one batch's gradient, in units of the expected one's square.
     """
     figure = Figure(figsize=(12, 1.6 + 0.24 * len(audits)), layout="constrained")
     angle, scale, spread = figure.subplots(1, 3, sharey=True, width_ratios=[1.2, 1, 1])
@@ -28,7 +28,7 @@ def plot_audits(audits: Sequence[tuple[str, Audit]], path: str | Path, title: st
     angles = [x if math.isfinite(x) else 0.0 for x in angles]
     _bars(angle, angles, colors, "angle to the gradient that it claims, degrees")
     _bars(scale, [found.scale for _, found in audits], colors, "scale along it")
-    _bars(spread, [_relative_trace(found) for _, found in audits], colors, "variance of one batch / |gradient|$^2$")
+    _bars(spread, [_relative_trace(found) for _, found in audits], colors, "variance of one batch / |expected|$^2$")
     spread.set_xscale("log")
     scale.axvline(1, color="0.3", lw=1, ls="--")
     angle.set_yticks(range(len(audits)), [name for name, _ in audits], fontsize=8)
@@ -50,4 +50,5 @@ def _bars(axes: Axes, values: Sequence[float], colors: Sequence[str], label: str
 
 
 def _relative_trace(found: Audit) -> float:
-    return found.covariance_trace / found.norm**2 if not found.vanishes else math.nan
+    square = float(found.expected.square().sum())
+    return found.covariance_trace / square if square else math.nan

@@ -101,8 +101,8 @@ class Audit:
     @property
     def verdict(self) -> str:
         """exact: relative_error <= tolerance. scaled: scale > 0, |expected - scale exact| <= tolerance scale |exact|.
-        biased: otherwise. Of drawn batches: what the sample does not speak against; "no power" where it would not tell
-        the true gradient from 0."""
+        biased: otherwise. Of drawn batches: biased or scaled where the sample says so at its odds, "no power" where it
+        would not tell the true gradient from 0, else "consistent"."""
         if self.sample is not None:
             return self._sampled_verdict(self.sample)
         if self.relative_error <= self.tolerance:
@@ -116,10 +116,10 @@ class Audit:
         if sample.p_direction < sample.false_alarm:
             return "biased"
         if self.vanishes:
-            return "exact"
+            return "consistent"
         if sample.p_scale < sample.false_alarm:
             return "scaled" if self.scale > 4 * sample.scale_error else "biased"
-        return "exact" if sample.scale_error < 1 / 6 else "no power"
+        return "consistent" if sample.scale_error < 1 / 6 else "no power"
 
     @property
     def summary(self) -> str:

@@ -27,11 +27,11 @@ from mdp import FiniteMDP, count_trajectories, enumerate_trajectories, unroll
 
 DEFAULT, DEFAULT_GAMMA = "exactrl/Tokens-v0", 0.9
 LIBRARIES = ("trl", "torchrl")
-CAPTION = """The expected -grad loss beside the true gradient of what the loss claims: cosine,
-scale along it, relative error; the trace of one batch's covariance; the verdict,
-and that beside grad J where the claim is another. Verdicts belong to this problem,
-policy and batch shape."""
-COLORS = {"exact": "green", "scaled": "cyan", "biased": "red", "no power": "yellow"}
+CAPTION = """The expected -grad loss beside the true gradient of what the loss claims:
+cosine, scale along it, relative error; the trace of one batch's covariance;
+the verdict, and that beside grad J where the claim is another. Verdicts belong
+to this problem, policy and batch shape."""
+COLORS = {"exact": "green", "consistent": "green", "scaled": "cyan", "biased": "red", "no power": "yellow"}
 
 
 class Setting(NamedTuple):
@@ -146,15 +146,15 @@ def run(at: Setting, every: list[Case]) -> list[Found]:
 
 def table(at: Setting, found: list[Found]) -> Table:
     """One row a loss, below the objective that it claims to climb."""
-    out = Table(title=at.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    out = Table(title=at.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in ("loss", "cosine", "scale", "off by", "variance", "verdict", "of J"):
         out.add_column(column, justify="left" if column in ("loss", "verdict", "of J") else "right", no_wrap=True)
     for claims in dict.fromkeys(case.claims for case, _, _ in found):
-        out.add_row(f"[bold]claims to climb {claims}")
+        out.add_row(f"[bold]claims {claims}")
         for case, claimed, of_J in (one for one in found if one.case.claims == claims):
             out.add_row(
                 f"  {escape(case.name)}", f"{claimed.cosine:.4f}", f"{claimed.scale:.4g}",
-                f"{claimed.relative_error:.1e}", f"{claimed.covariance_trace:.2e}", _colored(claimed),
+                f"{claimed.relative_error:.0e}", f"{claimed.covariance_trace:.2g}", _colored(claimed),
                 "" if case.objective is None else _colored(of_J),
             )  # fmt: skip
         out.add_section()

@@ -83,8 +83,8 @@ def _trace(policy: SoftmaxPolicy, mdp: FiniteMDP, **estimator: Any) -> float:
 def table(found: Variances) -> Table:
     """One row an estimator; the least variance is marked."""
     out = Table(title=f"{found.problem.name.removesuffix('-v0')}, gamma {found.problem.mdp.gamma:g}: |grad J| = "
-                f"{found.norm:.8g}", title_justify="left", box=box.SIMPLE_HEAD)  # fmt: skip
-    out.add_column("one episode, each step worth", no_wrap=True)
+                f"{found.norm:.8g}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)  # fmt: skip
+    out.add_column("each step worth", no_wrap=True)
     for column in ("trace of covariance", "episodes for 1 %", ""):
         out.add_column(column, justify="right" if column else "left", no_wrap=True)
     for estimator in found.estimators:
