@@ -24,7 +24,8 @@ from agents.policies import SoftmaxPolicy
 Loss = Callable[[Batch], Tensor]
 
 AT_ONCE = 2**19  # numbers (batches x episodes x steps) that vmap works on at a time
-PROBES = 32
+PROBES = 32  # random batches on which a loss is looked at; so many of them one by one:
+LOOPED = 8
 SAME = 1e-6  # relative; leaves room for losses that round to float32
 
 
@@ -44,8 +45,8 @@ class Differentiated:
     def __init__(self, loss: Loss, policy: SoftmaxPolicy, table: Table, probes: Tensor) -> None:
         self.loss, self.table = loss, table
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
-        self.vectorised = False
-        _check_losses(loss, table, probes[:2])
+        self.vectorised, probes = False, probes[:LOOPED]
+        _check_losses(loss, table, probes)
         looped = self(probes)
         if not _same(self(probes), looped):
             raise ValueError(
@@ -53,7 +54,7 @@ class Differentiated:
                 "function of the batch alone"
             )
         beside = self(probes[:1]).outside
-        self.outside_varies = not all(_equal(self(probe[None]).outside, beside) for probe in probes[1:8])
+        self.outside_varies = not all(_equal(self(probe[None]).outside, beside) for probe in probes[1:])
         self.vectorised = self._vmap_agrees(looped, probes)
 
     def over(self, table: Table) -> Differentiated:

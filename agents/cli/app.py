@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from agents.cli import audit as auditing
+from agents.cli import selftest as selftesting
 from agents.cli import solve as solving
 from agents.cli import train as training
 from agents.cli import variance as varying
@@ -59,9 +60,17 @@ def verify(
         int | None, typer.Option(help="Sampled episodes; by default what SE / |grad J| = .05 takes, 2,000,000 at most.")
     ] = None,
     seed: Seed = 0,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Check the checks: planted mistakes, and correct losses on 200 MDPs.")
+    ] = False,
     out: Out = Path(),
 ) -> None:
     """Verify the policy gradient theorem: grad J by independent routes, exact and sampled. Exit code 1 if one fails."""
+    if self_test:
+        tested = selftesting.run(console)
+        console.print(selftesting.table(tested))
+        console.print(selftesting.summary(tested), highlight=False)
+        raise typer.Exit(0 if tested.passed else 1)
     checks = [verifying.check(name, gamma, seed) for name in env] if env else verifying.default_checks(gamma, seed)
     reports = verifying.run(checks, episodes=episodes, seed=seed, console=console)
     console.print(verifying.table(reports))
