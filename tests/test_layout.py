@@ -20,7 +20,8 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 AT_THE_TOP = {
     "mdp": {"mdp", "numpy", "scipy"},
     "envs": {"envs", "mdp", "gymnasium", "numpy"},
-    "agents": {"agents", "mdp", "torch", "numpy", "gymnasium", "rich", "matplotlib"},
+    "agents": {"agents", "mdp", "torch", "numpy", "scipy", "gymnasium", "rich", "matplotlib"},
+    "agents.libraries": {"agents", "mdp", "torch", "trl", "torchrl", "tensordict", "transformers"},
     "agents.cli": {"agents", "envs", "mdp", "gymnasium", "torch", "numpy", "rich", "matplotlib", "typer"},
 }
 IN_FUNCTIONS = {
@@ -71,7 +72,8 @@ ALL = [found for module, path in MODULES.items() for found in imports(module, pa
 
 
 def room(module: str) -> str:
-    return "agents.cli" if f"{module}.".startswith("agents.cli.") else module.split(".")[0]
+    inner = ".".join(module.split(".")[:2])
+    return inner if inner in AT_THE_TOP else module.split(".")[0]
 
 
 def allowed(found: Import) -> set[str]:

@@ -21,14 +21,13 @@ from agents.audits.progress import watched
 from agents.audits.result import Audit, described, described_policy
 from agents.audits.sampling import Sampler, sampled
 from agents.audits.trajectories import Listed, Table, listed
-from agents.exact.objective import check_double, exact_gradient, flat_gradient
+from agents.exact.objective import EPS, check_double, exact_gradient, flat_gradient, rounding
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP
 
 Objective = Callable[[SoftmaxPolicy, FiniteMDP], Tensor]
 
 MOST = 20_000_000  # batches that are worked through
-ROUNDING = 100 * float(np.finfo(np.float64).eps)  # of a sum, in units of the size of its terms
 
 
 def audit(
@@ -94,7 +93,7 @@ def audit(
         batches=batches.count,
         ordered=not (batches.free.in_groups and batches.free.of_groups),
         vectorised=differentiated.vectorised,
-        rounding=ROUNDING * expected.magnitude(),
+        rounding=100 * EPS * expected.magnitude() + rounding(policy, mdp),
         trace=partial(_trace, policy, mdp, table, differentiated, batches),
     )
 
@@ -116,7 +115,7 @@ def _batches(
         raise ValueError(
             f"{len(every.episodes):,} trajectories in batches of {groups} x {group_size} make {batches.count:,} batches"
             f" ({unordered:,} if their order did not count), more than {MOST:,}: take a smaller group_size, or "
-            f"samples=... to estimate the expectation"
+            f"estimate the expectation from drawn batches (samples=, --samples)"
         )
     return batches
 

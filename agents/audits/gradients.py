@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.audits.batches import Order
 from agents.audits.trajectories import Table
@@ -45,9 +45,10 @@ class Differentiated:
     def __init__(self, loss: Loss, policy: SoftmaxPolicy, table: Table, probes: Tensor) -> None:
         self.loss, self.table = loss, table
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
-        self.vectorised, probes = False, probes[:LOOPED]
+        self.vectorised, self.width_matters, probes = False, True, probes[:LOOPED]
         _check_losses(loss, table, probes)
         looped = self(probes)
+        self.width_matters = not _same(self._padded(probes), looped)
         if not _same(self(probes), looped):
             raise ValueError(
                 "the loss gives two values for one batch: it draws random numbers or keeps a state. An audit needs a "
@@ -70,16 +71,25 @@ class Differentiated:
         return max(64, min(2**15, AT_ONCE // steps)) if self.vectorised else 256
 
     def __call__(self, rows: Tensor, weight: Tensor | None = None) -> Gradients:
-        """rows (B, N), weight (B,), by default 1."""
-        x = self.table.log_probs.detach()[rows].requires_grad_()
-        h = self.table.entropies.detach()[rows].requires_grad_()
+        """rows (B, N), weight (B,), by default 1. Each batch is padded to its longest episode, if the loss minds."""
+        if not self.width_matters:
+            return self._padded(rows, weight)
+        longest = self.table.whole.lengths[rows].amax(1)
+        places = [(longest == n).nonzero()[:, 0] for n in sorted(set(longest.tolist()))]
+        parts = [self._padded(rows[at], None if weight is None else weight[at], int(longest[at[0]])) for at in places]
+        return _joined(parts, torch.cat(places).argsort(), self.table.log_probs.shape[1])
+
+    def _padded(self, rows: Tensor, weight: Tensor | None = None, width: int | None = None) -> Gradients:
+        """All batches padded to one width, by default the longest of the table."""
+        x = self.table.log_probs.detach()[rows, :width].requires_grad_()
+        h = self.table.entropies.detach()[rows, :width].requires_grad_()
         losses = self._losses(rows, x, h)
         if not losses.requires_grad:
             nothing = [torch.zeros_like(y) for y in (x, h, *self.parameters)]
             return Gradients(losses, nothing[0], nothing[1], nothing[2:])
         total = losses.sum() if weight is None else (weight * losses).sum()
         found = torch.autograd.grad(total, [x, h, *self.parameters], allow_unused=True)
-        played = self.table.whole.mask[rows]  # after the end the tables are 0, whatever theta is
+        played = self.table.whole.mask[rows, :width]  # after the end the tables are 0, whatever theta is
         by_x, by_h = (torch.zeros_like(x) if g is None else torch.where(played, g, 0.0) for g in found[:2])
         outside = [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found[2:], strict=True)]
         gradients = Gradients(losses.detach(), by_x, by_h, outside)
@@ -146,6 +156,17 @@ class Differentiated:
             in_groups=group_size == 1 or stays(lambda: rng.permuted(places, axis=1).ravel()),
             of_groups=groups == 1 or stays(lambda: rng.permutation(places, axis=0).ravel()),
         )
+
+
+def _joined(parts: list[Gradients], order: Tensor, T: int) -> Gradients:
+    """Parts of different widths as one, padded to T, in another order."""
+
+    def padded(found: list[Tensor]) -> Tensor:
+        return torch.cat([nn.functional.pad(x, (0, T - x.shape[2])) for x in found])[order]
+
+    outside = [torch.stack(one).sum(0) for one in zip(*(part.outside for part in parts), strict=True)]
+    x, h = padded([part.log_probs for part in parts]), padded([part.entropies for part in parts])
+    return Gradients(torch.cat([part.losses for part in parts])[order], x, h, outside)
 
 
 def _check_losses(loss: Loss, table: Table, probes: Tensor) -> None:

@@ -161,14 +161,18 @@ class Audit:
         """Everything, as json can hold it; covariance_trace included."""
         plain = {name: value for name, value in vars(self).items() if name not in ("trace", "covariance_trace")}
         plain |= {"exact": self.exact.tolist(), "expected": self.expected.tolist()}
-        plain["sample"] = None if self.sample is None else self.sample._asdict()
+        sample = None if self.sample is None else _finite(self.sample._asdict())
         names = ("norm", "scale", "cosine", "relative_error", "covariance_trace")
-        derived = {name: value if math.isfinite(value := getattr(self, name)) else None for name in names}
-        return plain | derived | {"verdict": self.verdict}
+        derived = _finite({name: getattr(self, name) for name in names})
+        return plain | derived | {"sample": sample, "verdict": self.verdict}
 
     def to_json(self, path: str | Path) -> None:
         """Write `as_dict` to a file."""
         Path(path).write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: x if math.isfinite(x) else None for name, x in numbers.items()}  # json has no nan and no infinity
 
 
 def described(loss: object) -> str:

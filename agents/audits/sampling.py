@@ -1,11 +1,13 @@
 """The expectation of a loss's gradient from batches that are drawn: for problems whose trajectories cannot be listed.
 
-The mean gradient is judged along the true one (is its scale 1?) and along 8 random directions orthogonal to it (does it
-point there at all?), each in its own standard errors, by a law with the sample's skewness and kurtosis.
+The mean gradient is judged along the true one (is its scale 1?), and along directions orthogonal to it (does it point
+there at all?): where the first quarter of the batches leaves it, judged by all others, and 8 random ones. Each in its
+own standard errors, by a law with the sample's skewness and kurtosis.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from agents.audits.gradients import PROBES, Differentiated, Loss
 from agents.audits.progress import watched
 from agents.audits.result import Audit, Sampled
 from agents.audits.trajectories import Table
+from agents.checks.errors import LARGEST_KURTOSIS, LARGEST_SKEWNESS, z_scores
 from agents.exact.moments import in_preferences
 from agents.learning.rollout import rollout
 from agents.policies import SoftmaxPolicy
@@ -29,7 +32,9 @@ from mdp.gradient.cumulants import Shape, two_sided_tail
 
 FALSE_ALARM = 1e-4  # of each verdict
 DIRECTIONS = 8
+PILOT = 1 / 4  # of the batches: they show where the mean leaves the true gradient, the others judge whether it does
 STEPS_AT_ONCE = 2**19
+ROUNDING = 1e-13
 
 
 class Draw(NamedTuple):
@@ -69,17 +74,17 @@ class Sampler(NamedTuple):
                 yield Draw(rows, table, differentiated.over(table))
                 done += B
                 advance(B)
-                B = max(PROBES, STEPS_AT_ONCE // (N * max(episodes.rewards.shape[1], 1)))
+                fits = STEPS_AT_ONCE // (N * max(episodes.rewards.shape[1], 1))
+                B = max(PROBES, min(fits, int(PILOT * self.samples)))
 
 
 def sampled(of: Callable[..., Audit], exact: Tensor, sampler: Sampler) -> Audit:
     """The audit `of` beside the true gradient `exact` (d,), with the mean over drawn batches as the expectation."""
-    policy, mdp = sampler.policy, sampler.mdp
-    if sampler.samples < 2 * PROBES:
-        raise ValueError(f"samples must be at least {2 * PROBES}, not {sampler.samples}")
-    directions = _directions(exact, sampler.seed)
-    J = in_preferences(policy, mdp, directions)
-    total, along, vectorised = torch.zeros_like(exact), [], False
+    policy, mdp, samples = sampler.policy, sampler.mdp, sampler.samples
+    if samples < 2 * PROBES:
+        raise ValueError(f"samples must be at least {2 * PROBES}, not {samples}")
+    total, along, done, vectorised = torch.zeros_like(exact), [], 0, False
+    directions, J = exact[:, None], np.zeros((0, 0))
     for rows, table, differentiated in sampler.draws("auditing"):
         differentiated.check_variance()
         vectorised = differentiated.vectorised
@@ -87,49 +92,58 @@ def sampled(of: Callable[..., Audit], exact: Tensor, sampler: Sampler) -> Audit:
         expected = Expected(policy, table)
         expected.add(rows, found)
         total += expected.gradient().detach()
-        beside = outside_vector(policy, found.outside).detach() / len(rows)
-        along.append(-(OneBatch(policy, mdp, table, J).gradients(rows, found) + beside @ directions.to(beside)))
+        if J.size:
+            beside = outside_vector(policy, found.outside).detach() / len(rows)
+            along.append(-(OneBatch(policy, mdp, table, J).gradients(rows, found) + beside @ directions.to(beside)))
+        done += len(rows)
+        if not J.size and done >= PILOT * samples:
+            directions = _directions(exact, total / done, sampler.seed)
+            J = in_preferences(policy, mdp, directions)
     judged = _judged(torch.cat(along).cpu().numpy(), float(exact.norm()))
-    mean = total / sampler.samples
-    return of(
-        expected=mean, batches=sampler.samples, vectorised=vectorised, sample=judged, trace=partial(_trace, sampler)
-    )
+    mean = total / samples
+    return of(expected=mean, batches=samples, vectorised=vectorised, sample=judged, trace=partial(_trace, sampler))
 
 
-def _directions(exact: Tensor, seed: int) -> Tensor:
-    """(d, K): the true gradient's (if it has one), and random ones orthogonal to it, of length 1."""
+def _directions(exact: Tensor, pilot: Tensor, seed: int) -> Tensor:
+    """(d, K) of length 1: the true gradient's (if it has one); orthogonal to it the rest of the pilot's mean, and
+    random ones."""
     generator = torch.Generator().manual_seed(seed)
-    random = torch.randn(len(exact), min(DIRECTIONS, max(1, len(exact) - 1)), dtype=torch.float64, generator=generator)
+    random = torch.randn(len(exact), DIRECTIONS, dtype=torch.float64, generator=generator)
+    beside = torch.cat([pilot.double().cpu()[:, None], random], 1)
     g = exact.double().cpu()[:, None]
     if not g.norm():
-        return _unit(random)
-    g = _unit(g)
-    random = random - g @ (g.T @ random)
-    if len(exact) == 1:
-        return g
-    return torch.cat([g, _unit(random)], 1)
+        return _unit(beside)
+    g, beside = _unit(g), _unit(beside)
+    rest = beside - g @ (g.T @ beside)
+    rest = torch.where(rest.norm(dim=0) > 1e-8, rest, 0.0)  # else it is rounding, and points anywhere
+    return torch.cat([g, _unit(rest)], 1)
 
 
 def _unit(columns: Tensor) -> Tensor:
-    out: Tensor = columns / columns.norm(dim=0)
+    out: Tensor = columns / columns.norm(dim=0).clamp(min=1e-300)
     return out
 
 
 def _judged(along: NDArray[np.float64], norm: float) -> Sampled:
-    """along (samples, K): the gradients of single batches along the directions."""
-    n = len(along)
+    """along (samples, K): the gradients of single batches along the directions, the true gradient's first if norm > 0.
+
+    A direction that was never moved along, or so rarely that no law could judge its mean, is left out.
+    """
+    n, size = len(along), float(np.abs(along).max(initial=norm))
     mean, error = along.mean(0), along.std(0, ddof=1) / np.sqrt(n)
-    certain = error <= 1e-14 * np.abs(along).max(initial=1e-300)
-    measured = (stats.skew(along), stats.kurtosis(along))
-    shape = Shape(*(np.where(certain, 0.0, np.nan_to_num(x)) for x in measured)).of_mean(n)
+    with np.errstate(invalid="ignore"), warnings.catch_warnings(action="ignore"):  # of constants
+        measured = (np.nan_to_num(x) for x in (stats.skew(along), stats.kurtosis(along)))
+    shape = Shape(*(np.where(error <= ROUNDING * size, 0.0, x) for x in measured)).of_mean(n)
+    seen = np.abs(along).max(0) > ROUNDING * size
+    seen &= (np.abs(shape.skewness) <= LARGEST_SKEWNESS) & (shape.kurtosis <= LARGEST_KURTOSIS)
     wanted = np.zeros(len(mean))
     wanted[0] = norm
-    z = np.where(certain, 0.0, (mean - wanted) / np.where(certain, 1.0, error))
-    p = two_sided_tail(z, shape)
+    p = np.where(seen, two_sided_tail(z_scores(mean - wanted, error, size), shape), 1.0)
+    first = 1 if norm else 0  # of the directions orthogonal to the true gradient
+    p_direction = float(min(1.0, max(1, seen[first:].sum()) * p[first:].min(initial=1.0)))
     if not norm:
-        return Sampled(float("nan"), float(min(1.0, len(p) * p.min())), 1.0, FALSE_ALARM)
-    p_direction = float(min(1.0, (len(p) - 1) * p[1:].min(initial=1.0))) if len(p) > 1 else 1.0
-    return Sampled(float(error[0] / norm), p_direction, float(p[0]), FALSE_ALARM)
+        return Sampled(float("nan"), p_direction, 1.0, FALSE_ALARM)
+    return Sampled(float(error[0] / norm) if seen[0] else float("inf"), p_direction, float(p[0]), FALSE_ALARM)
 
 
 def _trace(sampler: Sampler) -> float:

@@ -16,6 +16,10 @@ from agents.policies.preferences import as_tensor
 from mdp import Episodes, FiniteMDP, Trajectory, count_trajectories, enumerate_trajectories
 
 MOST = 1_000_000  # trajectories that are listed
+INSTEAD = (
+    "Instead: a time limit as part of the MDP (mdp.unroll, --horizon), or an estimate from drawn batches (samples=, "
+    "--samples)"
+)
 
 
 class Listed(NamedTuple):
@@ -37,11 +41,10 @@ def listed(mdp: FiniteMDP, behaviour: SoftmaxPolicy) -> Listed:
         count = count_trajectories(mdp, pi)
     except ValueError as error:
         raise ValueError(
-            f"{str(error).split(', so ')[0]}: its trajectories cannot be listed. A time limit as part of the MDP makes "
-            f"them finite (mdp.unroll), or samples=... estimates the expectation"
+            f"{str(error).split(', so ')[0]}: its trajectories cannot be listed. {INSTEAD}"
         ) from None
     if count > MOST:
-        raise ValueError(f"{count:,} trajectories are too many to list (limit {MOST:,}); samples=... estimates instead")
+        raise ValueError(f"{count:,} trajectories are too many to list (limit {MOST:,}). {INSTEAD}")
     p, played = (list(column) for column in zip(*enumerate_trajectories(mdp, pi), strict=True))
     first = np.array([x.states[0] for x in played])
     starts = [(float(mdp.start[s]), np.flatnonzero(first == s)) for s in np.unique(first)]
@@ -91,22 +94,22 @@ class Table:
         self.sight, self.sights = (as_tensor(x, whole.log_probs) for x in (episodes.sight, episodes.sights))
 
     def batch(self, rows: Tensor, log_probs: Tensor, entropies: Tensor) -> Batch:
-        """rows (N,); log_probs and entropies (N, T), the ones that the loss is differentiated by."""
-        w = self.whole
+        """rows (N,); log_probs and entropies (N, T), the ones that the loss is differentiated by, cut off at T."""
+        w, T = self.whole, log_probs.shape[-1]
         assert w.behaviour_log_probs is not None
         return Batch(
-            rewards=w.rewards[rows],
-            actions=w.actions[rows],
-            states=w.states[rows],
-            mask=w.mask[rows],
+            rewards=w.rewards[rows, :T],
+            actions=w.actions[rows, :T],
+            states=w.states[rows, :T],
+            mask=w.mask[rows, :T],
             lengths=w.lengths[rows],
             group=self.group,
             gamma=w.gamma,
             log_probs=log_probs,
-            behaviour_log_probs=w.behaviour_log_probs[rows],
-            reference_log_probs=None if w.reference_log_probs is None else w.reference_log_probs[rows],
+            behaviour_log_probs=w.behaviour_log_probs[rows, :T],
+            reference_log_probs=None if w.reference_log_probs is None else w.reference_log_probs[rows, :T],
             truncated=w.truncated[rows] if self.some_truncated else w.truncated[: len(self.group)],
             states_are_known=w.states_are_known,
-            _observations=lambda: self.sights[self.sight[rows]],
+            _observations=lambda: self.sights[self.sight[rows, :T]],
             _entropies=lambda: entropies,
         )

@@ -23,16 +23,15 @@ from torch import Tensor
 from agents.checks import errors, routes
 from agents.checks.report import Report, Row
 from agents.exact.moments import dimension
-from agents.exact.objective import check_double, exact_objective
+from agents.exact.objective import check_double, exact_objective, rounding
 from agents.losses import Batch, ReinforceLoss
 from agents.policies import SoftmaxPolicy
-from mdp import FiniteMDP, evaluate, occupancy
+from mdp import FiniteMDP
 from mdp.gradient.cumulants import two_sided_tail
 
 TOLERANCE = 1e-8
 FALSE_ALARM = 1e-4
 RANDOM_DIRECTIONS = 8
-EPS = float(np.finfo(np.float64).eps)
 
 
 def pgcheck(
@@ -105,7 +104,7 @@ def exact_rows(
 ) -> list[Row]:
     """The theorem, autograd, the complex step (where preferences are linear) and finite differences."""
     along, K = gradient @ directions.numpy(), directions.shape[1]
-    where, lost = f"along {K} random directions", _rounding(policy, mdp)
+    where, lost = f"along {K} random directions", rounding(policy, mdp)
     rows = [Row("theorem", float(np.linalg.norm(gradient)), 0.0, TOLERANCE, True, "eta and q by sparse solves")]
     autograd = routes.autograd(policy, mdp)
     rows.append(_exact_row("autograd", autograd, gradient, lost, "backward through the solve of J"))
@@ -116,15 +115,6 @@ def exact_rows(
     lost *= math.sqrt(K) * (1 + 1 / float(steps.min()))
     rows.append(_exact_row("finite differences", differences, along, lost, f"six points, {where}"))
     return rows
-
-
-def _rounding(policy: SoftmaxPolicy, mdp: FiniteMDP) -> float:
-    """100 eps times the sum of eta(s) max |q(s,a)|: what may be lost in sums that are larger than their result."""
-    with torch.no_grad():
-        pi = policy.matrix(mdp).cpu().numpy()
-    _, q, J = evaluate(mdp, pi)
-    largest = np.abs(np.where(np.isfinite(q), q, 0.0)).max(axis=1)
-    return 100 * EPS * (float(occupancy(mdp, pi) @ largest) + abs(J))
 
 
 def _exact_row(

@@ -127,11 +127,18 @@ def audit(
 ) -> None:
     """The exact gradient that each loss follows, beside the one that it claims; exit code 1 if your own is biased."""
     at = auditing.setting(env, gamma, horizon, group_size, groups, samples, seed, library)
-    found = auditing.run(at, auditing.cases(at, loss, library))
-    console.print(auditing.table(at, found))
-    console.print(auditing.CAPTION, highlight=False)
-    _wrote(auditing.write(at, found, out))
-    raise typer.Exit(1 if loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in found) else 0)
+    results = auditing.run(at, auditing.cases(at, loss, library))
+    if results.found:
+        console.print(auditing.table(at, results.found))
+        console.print(auditing.CAPTION, highlight=False)
+    if results.refused:
+        console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
+    if results.found:
+        _wrote(auditing.write(at, results.found, out))
+    if results.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    biased = loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in results.found)
+    raise typer.Exit(1 if biased else 0)
 
 
 @app.command()

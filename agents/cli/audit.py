@@ -17,7 +17,8 @@ from rich.table import Table
 from torch import Tensor
 
 import envs
-from agents.audits.catalogue import Case, Found, audited, catalogue
+from agents.audits import catalogue as zoo
+from agents.audits.catalogue import Case, Found
 from agents.audits.plot import plot_audits
 from agents.audits.result import Audit
 from agents.cli.problems import Problem, load, starting_policy
@@ -100,7 +101,7 @@ def cases(at: Setting, loss: str | None, library: str | None) -> list[Case]:
     if library is not None:
         others: Mapping[str, Callable[..., Tensor]] = _library(library, library).losses(length)
         return [Case(name, f, reference=at.reference) for name, f in others.items()]
-    return catalogue(at.policy, at.mdp, other=at.other, reference=at.reference, length=length)
+    return zoo.catalogue(at.policy, at.mdp, other=at.other, reference=at.reference, length=length)
 
 
 def _longest(at: Setting) -> int:
@@ -138,10 +139,44 @@ def _library(module: str, library: str) -> Any:
         raise ValueError(f"--library {library} needs the extras lm and bench of exactrl: {error}") from None
 
 
-def run(at: Setting, every: list[Case]) -> list[Found]:
-    """Audit each."""
-    shape = {"group_size": at.group_size, "groups": at.groups, "samples": at.samples, "seed": at.seed}
-    return [audited(case, at.policy, at.mdp, **shape) for case in every]  # type: ignore[arg-type]
+class Results(NamedTuple):
+    """What was found, which losses refused the problem and why, and whether ctrl-C came before the end."""
+
+    found: list[Found]
+    refused: list[tuple[str, str]]
+    interrupted: bool = False
+
+
+def run(at: Setting, every: list[Case]) -> Results:
+    """Audit each. Raises ValueError where not one could be audited."""
+    results = Results([], [])
+    try:
+        for case in every:
+            try:
+                results.found.append(_audited(at, case))
+            except ValueError as error:
+                results.refused.append((case.name, str(error)))
+    except KeyboardInterrupt:
+        return results._replace(interrupted=True)
+    if not results.found:
+        raise ValueError(results.refused[0][1])
+    return results
+
+
+def _audited(at: Setting, case: Case) -> Found:
+    found = zoo.audited(
+        case, at.policy, at.mdp, group_size=at.group_size, groups=at.groups, samples=at.samples, seed=at.seed
+    )
+    _ = found.claimed.covariance_trace  # computed here, where it may still be refused or interrupted
+    return found
+
+
+def refusals(results: Results) -> str:
+    """A line for each reason."""
+    reasons = dict.fromkeys(why for _, why in results.refused)
+    return "\n".join(
+        f"not audited: {', '.join(name for name, reason in results.refused if reason == why)}: {why}" for why in reasons
+    )
 
 
 def table(at: Setting, found: list[Found]) -> Table:

@@ -19,6 +19,8 @@ from mdp.gradient.theorem import advantages
 from mdp.prediction.chain import Chain, check_proper, checked_policy
 from mdp.prediction.evaluation import values, visits
 
+EPS = float(np.finfo(np.float64).eps)
+
 
 def check_double(policy: nn.Module) -> None:
     """Raises TypeError where a parameter is not float64."""
@@ -125,6 +127,16 @@ def exact_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
     v, q, _ = values(chain)
     weight = visits(chain)[:, None] * advantages(mdp, v, q)
     return flat_gradient(policy, (as_tensor(weight, pi) * pi).sum())
+
+
+def rounding(policy: SoftmaxPolicy, mdp: FiniteMDP) -> float:
+    """100 eps times the sum of eta(s) max |q(s,a)|: what a gradient may lose in sums that are larger than it is."""
+    with torch.no_grad():
+        pi = policy.matrix(mdp).cpu().numpy()
+    chain = Chain(mdp, checked_policy(mdp, pi))
+    _, q, J = values(chain)
+    largest = np.abs(np.where(np.isfinite(q), q, 0.0)).max(axis=1)
+    return 100 * EPS * (float(visits(chain) @ largest) + abs(J))
 
 
 def flat_gradient(policy: nn.Module, scalar: Tensor, *, retain_graph: bool = False) -> Tensor:

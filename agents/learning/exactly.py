@@ -12,6 +12,7 @@ from agents.policies import SoftmaxPolicy
 from agents.policies.preferences import as_tensor
 from agents.policies.softmax import live_log_probabilities
 from mdp import Episodes, FiniteMDP, evaluate, return_weighted_visits
+from mdp.control.em import check_rewards
 
 
 class ExactAscent:
@@ -53,6 +54,7 @@ class ExactEM:
     """
 
     def __init__(self, policy: SoftmaxPolicy, mdp: FiniteMDP, *, iterations: int = 200) -> None:
+        check_rewards(mdp)
         self.policy, self.mdp, self.iterations = policy, mdp, iterations
 
     def update(self, episodes: Episodes) -> Metrics:

@@ -56,13 +56,15 @@ def self_test(*, worlds: int = WORLDS, progress: Callable[[int, int], None] | No
 
     wrong = {mistake.name: [_caught(mistake, random_world(seed), tick) for seed in seeds] for mistake in MISTAKES}
     right: dict[str, list[bool]] = {}
+    verdicts: dict[str, str] = {}
     for seed in range(worlds):
         world = random_world(seed)
         for case, scale in correct(world, np.random.default_rng(seed)):
             right.setdefault(case.name, []).append(_accepted(case, scale, world, tick))
+            verdicts[case.name] = _named("exact" if scale == 1 else "scaled", scale)
     return SelfTest(
-        [_outcome(m.name, m.verdict, wrong[m.name], seeds) for m in MISTAKES],
-        [_outcome(name, "exact or scaled", found, range(worlds)) for name, found in right.items()],
+        [_outcome(m.name, _named(m.verdict, m.scale), wrong[m.name], seeds) for m in MISTAKES],
+        [_outcome(name, verdicts[name], found, range(worlds)) for name, found in right.items()],
     )
 
 
@@ -92,6 +94,10 @@ def _accepted(case: Case, scale: float, world: World, tick: Callable[[], None]) 
     if scale == 1:
         return found.verdict == "exact"
     return found.verdict == "scaled" and abs(found.scale - scale) <= PRECISION * scale
+
+
+def _named(verdict: str, scale: float) -> str:
+    return f"scaled by {scale:.3g}" if verdict == "scaled" else verdict
 
 
 def _outcome(name: str, expected: str, found: list[bool], seeds: range | list[int]) -> Outcome:

@@ -33,7 +33,7 @@ def return_weighted_visits(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
     Raises ValueError for a reward below 0, since w is a weight, and for a policy that is not proper.
     """
     pi = checked_policy(mdp, policy)
-    _check_rewards(mdp)
+    check_rewards(mdp)
     check_proper(mdp, pi)
     chain, ends = Chain(mdp, pi), Chain(mdp, pi, 1.0)
     eta, t = visits(chain), mdp.table
@@ -54,7 +54,8 @@ def em_step(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
     return np.where(total > 0, w / np.where(total > 0, total, 1.0), pi)
 
 
-def _check_rewards(mdp: FiniteMDP) -> None:
+def check_rewards(mdp: FiniteMDP) -> None:
+    """Raises ValueError, with the pair and a shift that would do, for a reward below 0."""
     t = mdp.table
     k = int(np.argmin(t.reward)) if len(t.reward) else 0
     if len(t.reward) and t.reward[k] < 0:
