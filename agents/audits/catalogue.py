@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from agents.audits.audit import Objective, audit
 from agents.audits.gradients import Loss
@@ -66,6 +68,22 @@ class Found(NamedTuple):
     case: Case
     claimed: Audit
     of_J: Audit
+
+
+def minus_kl(policy: SoftmaxPolicy, mdp: FiniteMDP, /, *, reference: SoftmaxPolicy) -> Tensor:
+    """- E[sum over t of gamma^t KL(pi || reference)(S_t)]: what a KL term alone claims to climb."""
+    return regularised_objective(policy, mdp, kl=1.0, reference=reference) - exact_objective(policy, mdp)
+
+
+def claimed(
+    losses: Mapping[str, Loss], claims: Mapping[str, tuple[str, Objective]], reference: SoftmaxPolicy
+) -> list[Case]:
+    """Another library's losses as cases: J, but where `claims` has a name and an objective."""
+    cases = []
+    for name, loss in losses.items():
+        claim, objective = claims.get(name, ("J", None))
+        cases.append(Case(name, loss, claim, objective, reference=reference))
+    return cases
 
 
 def catalogue(

@@ -134,7 +134,7 @@ def audit(
     if results.refused:
         console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
     if results.found:
-        _wrote(auditing.write(at, results.found, out))
+        _wrote(auditing.write(at, results.found, out, library))
     if results.interrupted:
         raise typer.Exit(INTERRUPTED)
     biased = loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in results.found)

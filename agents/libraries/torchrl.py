@@ -6,6 +6,7 @@ A batch stands in for the actor and its distribution. Advantages are those of to
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +14,13 @@ from tensordict import TensorDict
 from torch import Tensor
 from torchrl.objectives.llm import DAPO, CISPOLoss, GRPOLoss, MCAdvantage
 
+from agents.audits.audit import Objective
+from agents.audits.catalogue import Case, claimed, minus_kl
 from agents.audits.gradients import Loss
+from agents.exact.objective import regularised_objective
 from agents.losses.advantages import group_sizes, whole_return
 from agents.losses.batch import Batch
+from agents.policies import SoftmaxPolicy
 
 
 class Played:
@@ -72,11 +77,30 @@ def nothing(batch: Batch) -> Tensor:
     return torch.zeros_like(batch.rewards[:, :1, None])
 
 
-LOSSES: dict[str, Loss] = {
-    "torchrl grpo": FromTorchRL(GRPOLoss, standardised, entropy_bonus=False),
-    "torchrl grpo (entropy bonus 0.01, the default)": FromTorchRL(GRPOLoss, standardised),
-    "torchrl grpo (prompt mean)": FromTorchRL(GRPOLoss, standardised, entropy_bonus=False, aggregation="prompt_mean"),
-    "torchrl dapo": FromTorchRL(DAPO, standardised, entropy_bonus=False, clip_epsilon=(0.2, 0.28)),
-    "torchrl cispo": FromTorchRL(CISPOLoss, standardised, entropy_bonus=False),
-    "torchrl KL term": FromTorchRL(GRPOLoss, nothing, entropy_bonus=False, kl_to_ref_coeff=1.0),
-}
+def losses() -> dict[str, Loss]:
+    """torchrl's losses by name, with torchrl's defaults but for what the name says. dapo has the clip of its paper.
+
+    torchrl's default is an entropy bonus of .01; the KL term has beta = 1 and no advantages.
+    """
+
+    def grpo(advantages: Loss = standardised, **given: Any) -> FromTorchRL:
+        return FromTorchRL(GRPOLoss, advantages, **given)
+
+    return {
+        "torchrl grpo": grpo(entropy_bonus=False),
+        "torchrl grpo + entropy": grpo(),
+        "torchrl grpo, prompt mean": grpo(entropy_bonus=False, aggregation="prompt_mean"),
+        "torchrl dapo": FromTorchRL(DAPO, standardised, entropy_bonus=False, clip_epsilon=(0.2, 0.28)),
+        "torchrl cispo": FromTorchRL(CISPOLoss, standardised, entropy_bonus=False),
+        "torchrl KL term": grpo(nothing, entropy_bonus=False, kl_to_ref_coeff=1.0),
+    }
+
+
+def cases(length: int, reference: SoftmaxPolicy) -> list[Case]:
+    """The losses with what they claim to climb. length is not asked for by any."""
+    del length
+    claims: dict[str, tuple[str, Objective]] = {
+        "torchrl grpo + entropy": ("J + 0.01 H", partial(regularised_objective, entropy=0.01)),
+        "torchrl KL term": ("- KL", partial(minus_kl, reference=reference)),
+    }
+    return claimed(losses(), claims, reference)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,10 +20,14 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from trl.trainer.utils import nanstd
 
+from agents.audits.audit import Objective
+from agents.audits.catalogue import Case, claimed, minus_kl
 from agents.audits.gradients import Loss
+from agents.exact.objective import regularised_objective
 from agents.losses.advantages import group_sizes, whole_return
 from agents.losses.batch import Batch
 from agents.losses.kl import log_ratio
+from agents.policies import SoftmaxPolicy
 
 
 class FromTRL:
@@ -113,10 +118,10 @@ def losses(length: int) -> dict[str, Loss]:
 
     return {
         "trl rloo": rloo(beta=0.0),
-        "trl rloo (beta = 0.05, the default)": rloo(),
+        "trl rloo, beta .05": rloo(),
         "trl grpo": grpo("grpo"),
-        "trl dr_grpo (no std)": grpo("dr_grpo", centred, scale_rewards="none"),
-        "trl dr_grpo (group std)": grpo("dr_grpo"),
+        "trl dr_grpo, no std": grpo("dr_grpo", centred, scale_rewards="none"),
+        "trl dr_grpo, group std": grpo("dr_grpo"),
         "trl dapo": grpo(),
         "trl bnpo": grpo("bnpo"),
         "trl cispo": grpo("cispo", epsilon_high=5.0),
@@ -125,5 +130,16 @@ def losses(length: int) -> dict[str, Loss]:
         "trl sapo": grpo("sapo"),
         "trl vespo": grpo("vespo"),
         "trl KL term": grpo("dr_grpo", nothing, beta=1.0, use_bias_correction_kl=False),
-        "trl KL term, bias correction": grpo("dr_grpo", nothing, beta=1.0, use_bias_correction_kl=True),
+        "trl KL term, corrected": grpo("dr_grpo", nothing, beta=1.0, use_bias_correction_kl=True),
     }
+
+
+def cases(length: int, reference: SoftmaxPolicy) -> list[Case]:
+    """The losses with what they claim to climb; length: of the longest completion."""
+    kl = partial(minus_kl, reference=reference)
+    claims: dict[str, tuple[str, Objective]] = {
+        "trl rloo, beta .05": ("J - 0.05 KL", partial(regularised_objective, kl=0.05, reference=reference)),
+        "trl KL term": ("- KL", kl),
+        "trl KL term, corrected": ("- KL", kl),
+    }
+    return claimed(losses(length), claims, reference)
