@@ -1,4 +1,4 @@
-"""The README's Python example runs, and prints what its comments say."""
+"""The README's Python examples run, and print what their comments say."""
 
 from __future__ import annotations
 
@@ -7,19 +7,39 @@ import io
 import re
 from pathlib import Path
 
+import envs
+from agents.audits.catalogue import catalogue
+from agents.cli.problems import starting_policy
+from agents.selftest import MISTAKES
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_example_prints_what_it_says() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(code, "README.md", "exec"), {})
-    printed = out.getvalue()
-    for said in re.findall(r"# (-6\.\d+|\[[^\]]*\])", code):
-        assert said in printed
-    assert ": pass" in printed
-    assert ": FAIL" in printed
+def test_the_examples_print_what_they_say() -> None:
+    """One after the other, as a reader would run them: numbers, verdicts, and lines that are printed."""
+    codes = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(codes) == 2
+    names: dict[str, object] = {}
+    printed = []
+    for code in codes:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(code, "README.md", "exec"), names)
+        printed.append(out.getvalue())
+    for said in re.findall(r"# (-6\.\d+|\[[^\]]*\])", codes[0]):
+        assert said in printed[0]
+    assert ": pass" in printed[0]
+    assert ": FAIL" in printed[0]
+    said = [*re.findall(r"^# (\w+ [\d.]+ [\d.]+)$", codes[1], re.MULTILINE), "biased"]
+    assert printed[1].splitlines() == said
+
+
+def test_the_counts_are_those_of_the_code() -> None:
+    mdp = envs.tokens(0.9)
+    policy = starting_policy(mdp)
+    losses = catalogue(policy, mdp, other=policy, reference=policy, length=3)
+    assert f"Bars for {len(losses)} losses" in README
+    assert f"{len(MISTAKES)} planted mistakes" in README
 
 
 def test_the_commands_are_those_of_the_makefile() -> None:

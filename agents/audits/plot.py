@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from agents.audits.result import Audit
 
@@ -16,7 +17,7 @@ COLORS = {"exact": "C2", "consistent": "C2", "scaled": "C0", "biased": "C3", "no
 
 
 def plot_audits(audits: Sequence[tuple[str, Audit]], path: str | Path, title: str) -> None:
-    """Write a PNG, SVG or PDF, by the ending of `path`: three bars for each (name, audit).
+    """Write a PNG, SVG or PDF, by the ending of `path`: for each (name, audit) two bars and a point.
 
     The angle between expected and true gradient, in degrees; the scale along the true one; the trace of the covariance
     of one batch's gradient, in units of the expected one's square.
@@ -28,8 +29,13 @@ def plot_audits(audits: Sequence[tuple[str, Audit]], path: str | Path, title: st
     angles = [x if math.isfinite(x) else 0.0 for x in angles]
     _bars(angle, angles, colors, "angle to the gradient that it claims, degrees")
     _bars(scale, [found.scale for _, found in audits], colors, "scale along it")
-    _bars(spread, [_relative_trace(found) for _, found in audits], colors, "variance of one batch / |expected|$^2$")
+    spread.scatter([_relative_trace(found) for _, found in audits], range(len(audits)), c=colors, s=32)
+    spread.set_xlabel("variance of one batch / |expected|$^2$", fontsize=9)
     spread.set_xscale("log")
+    spread.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    spread.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    spread.xaxis.set_minor_formatter(NullFormatter())
+    spread.grid(alpha=0.3)
     scale.axvline(1, color="0.3", lw=1, ls="--")
     angle.set_yticks(range(len(audits)), [name for name, _ in audits], fontsize=8)
     angle.set_ylim(len(audits) - 0.4, -0.6)
