@@ -1,0 +1,135 @@
+"""audit: what it refuses, and batches that are drawn where they cannot be listed."""
+
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+import envs
+from agents import (
+    Audit,
+    Batch,
+    PolicyLoss,
+    ReinforceLoss,
+    SoftmaxPolicy,
+    TabularPreferences,
+    audit,
+)
+from agents.audits.sampling import FALSE_ALARM
+from agents.losses import named, supervised
+from agents.losses.advantages import discounted, reward_to_go
+from agents.losses.aggregation import episode_mean
+from mdp import unroll
+from tests.agents.brute_force import Loss
+from tests.agents.problems import MDPS, tabular
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "message"),
+    [
+        (lambda batch: batch.log_probs.sum(1), ValueError, r"returned shape \(2,\), not a scalar"),
+        (lambda _: 1.0, TypeError, "returned float, not a tensor"),
+        (lambda batch: batch.log_probs.sum() * math.nan, ValueError, r"the loss is nan on the batch of actions \["),
+        (lambda batch: batch.log_probs.sum() / 0.0, ValueError, "the loss is -inf on the batch"),
+        (lambda batch: (batch.log_probs.sum() * 0).sqrt(), ValueError, "the gradient of the loss is not finite"),
+        (lambda batch: batch.log_probs.detach().sum(), ValueError, "does not depend on the policy"),
+        (lambda batch: batch.rewards.sum(), ValueError, "does not depend on the policy"),
+        (lambda batch: (torch.rand(2, 1) * batch.log_probs).sum(), ValueError, "two values for one batch"),
+        (supervised.reward_weighted(), ValueError, r"needs returns >= 0, and one is .*add a constant of at least"),
+    ],
+)
+def test_losses_that_cannot_be_audited(loss: Loss, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        audit(loss, tabular(MDPS["tokens"]), MDPS["tokens"], group_size=2)
+
+
+def test_a_loss_that_is_nan_on_a_rare_batch_is_found() -> None:
+    """Not among the probes, perhaps, but among all batches."""
+    mdp = envs.TokenMDP(2, 8, lambda _, completion: float(sum(completion))).finite()
+
+    def rare(batch: Batch) -> Tensor:
+        return (batch.log_probs.sum(1) / (batch.rewards.sum(1) - 8)).sum()
+
+    with pytest.raises(ValueError, match=r"inf on the batch of actions \[1, 1, 1, 1, 1, 1, 1, 1\]"):
+        audit(rare, tabular(mdp), mdp)
+
+
+def test_problems_that_cannot_be_listed() -> None:
+    corridor = MDPS["corridor"]
+    with pytest.raises(ValueError, match=r"can return to state 0: its trajectories cannot be listed.*unroll.*samples"):
+        audit(ReinforceLoss(), tabular(corridor), corridor)
+    tokens = MDPS["tokens"]
+    with pytest.raises(ValueError, match=r"30 trajectories in batches of 1 x 13 make 40,116,600 batches"):
+        audit(ReinforceLoss(), tabular(tokens), tokens, group_size=13)
+    deep = unroll(corridor, 30)
+    with pytest.raises(ValueError, match=r"[\d,]+ trajectories are too many to list"):
+        audit(ReinforceLoss(), tabular(deep), deep)
+    for group_size, groups in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            audit(ReinforceLoss(), tabular(tokens), tokens, group_size=group_size, groups=groups)
+    with pytest.raises(ValueError, match="samples must be at least 64"):
+        audit(ReinforceLoss(), tabular(tokens), tokens, samples=10)
+
+
+def test_float32_policies_are_refused() -> None:
+    mdp = MDPS["tokens"]
+    with pytest.raises(TypeError, match="double"):
+        audit(ReinforceLoss(), SoftmaxPolicy(TabularPreferences(mdp)), mdp)
+    with pytest.raises(TypeError, match="double"):
+        audit(ReinforceLoss(), tabular(mdp), mdp, reference=SoftmaxPolicy(TabularPreferences(mdp)))
+
+
+# ---- drawn batches ----
+
+
+def drawn(loss: Loss, m: str, samples: int, seed: int = 0, **shape: Any) -> Audit:
+    return audit(loss, tabular(MDPS[m]), MDPS[m], samples=samples, seed=seed, **shape)
+
+
+def test_drawn_batches_agree_with_listed_ones() -> None:
+    """Seed 0: each coordinate within 6 standard errors of the exact expectation, 45 coordinates: 1e-7."""
+    for loss in (named.rloo(), named.grpo()):
+        exact = audit(loss, tabular(MDPS["tokens"]), MDPS["tokens"], group_size=2)
+        found = drawn(loss, "tokens", 20_000, group_size=2)
+        assert float((found.expected - exact.expected).norm()) < 6 * math.sqrt(exact.covariance_trace / 20_000)
+        assert found.covariance_trace == pytest.approx(exact.covariance_trace, rel=0.1)
+
+
+def test_drawn_batches_tell_right_from_wrong_on_problems_that_return() -> None:
+    """The corridor, seed 0: each verdict has odds of 1e-4."""
+    assert drawn(named.reinforce(), "corridor", 40_000).verdict == "consistent"
+    assert drawn(ReinforceLoss(discounted=False), "corridor", 40_000).verdict == "scaled"  # two tied parameters: a line
+    a_mean_over_time = PolicyLoss(discounted(reward_to_go), aggregation=episode_mean)
+    assert drawn(a_mean_over_time, "grid", 40_000).verdict == "biased"
+    assert drawn(lambda batch: -ReinforceLoss()(batch), "grid", 10_000).verdict == "biased"
+    assert drawn(named.reinforce(), "FrozenLake", 100).verdict == "no power"
+
+
+def test_false_alarms_of_drawn_batches_are_as_rare_as_it_says() -> None:
+    """200 seeds: alarms at level a are at most Binomial(200, a); each bound is passed by chance with 1e-8 at most."""
+    found = [drawn(named.rloo(), "tokens", 400, seed, group_size=2).sample for seed in range(200)]
+    p = np.array([(x.p_direction, x.p_scale) for x in found if x is not None])
+    assert len(p) == 200
+    for column in p.T:
+        for level in (0.1, 0.01, 1e-3, FALSE_ALARM):
+            assert (column < level).sum() <= stats.binom.isf(1e-8, 200, level), level
+
+
+def test_truncated_episodes_are_refused_by_losses_that_need_them_whole() -> None:
+    with pytest.raises(ValueError, match="episodes are truncated"):
+        drawn(ReinforceLoss(discounted=False), "robot", 100)
+    assert drawn(ReinforceLoss(), "robot", 500).verdict in ("consistent", "no power")  # cut where rounding begins
+
+
+def test_a_drawn_audit_is_judged_against_one_objective() -> None:
+    with pytest.raises(ValueError, match="audit again with the other objective"):
+        drawn(named.rloo(), "tokens", 100, group_size=2).against(torch.zeros(45))
