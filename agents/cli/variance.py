@@ -47,10 +47,9 @@ class Variances(NamedTuple):
     best_state: NDArray[np.float64]
     v: NDArray[np.float64]
 
-    @property
-    def best(self) -> Estimator:
-        """The one that scatters least."""
-        return min(self.estimators, key=lambda estimator: estimator.trace)
+    def is_best(self, estimator: Estimator) -> bool:
+        """None scatters less, up to rounding."""
+        return estimator.trace <= min(e.trace for e in self.estimators) * (1 + 1e-9)
 
 
 def variances(problem: Problem, policy: SoftmaxPolicy) -> Variances:
@@ -88,7 +87,7 @@ def table(found: Variances) -> Table:
     for column in ("trace of covariance", "episodes for 1 %", ""):
         out.add_column(column, justify="right" if column else "left", no_wrap=True)
     for estimator in found.estimators:
-        least = "[green]least" if estimator is found.best else ""
+        least = "[green]least" if found.is_best(estimator) else ""
         episodes = f"{estimator.episodes(found.norm):,}"
         out.add_row(estimator.name, f"{estimator.trace:.10g}", episodes, least)
     return out
