@@ -253,13 +253,15 @@ def test_ctrl_c_is_one_line_and_exit_code_130(command: str) -> None:
     P = rng.dirichlet(np.ones(900), size=(900, 2))
     FiniteMDP.from_arrays(P, rng.normal(size=(900, 2)), gamma=0.9999999).save("big.npz")
     arguments = [command, *options[command]] + (["--method", "value_iteration"] if command == "solve" else [])
-    script = str(Path(sys.executable).with_name("exactrl"))
+    script = "from agents.cli.app import main; print('imported', flush=True); main()"
     # a shell's background processes ignore SIGINT; this one is to hear it
     process = subprocess.Popen(
-        [script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    time.sleep(8)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "imported\n"
+    time.sleep(5)  # it is at work by now, however slow its start was
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "exactrl: interrupted\n")
