@@ -11,7 +11,7 @@ from mdp.gradient.theorem import complex_step, natural_policy_gradient, policy_g
 from mdp.model.finite import FiniteMDP
 from mdp.model.unrolling import unroll
 from mdp.prediction.evaluation import Evaluation, evaluate, occupancy, sweeps
-from mdp.sampling.enumeration import Trajectory, count_trajectories, enumerate_trajectories
+from mdp.sampling.enumeration import Trajectory, count_trajectories, enumerate_trajectories, longest_trajectory
 from mdp.sampling.episodes import Episodes
 from mdp.sampling.returns import discounted_return, returns_to_go
 from mdp.sampling.simulation import Simulator, simulate
@@ -32,6 +32,7 @@ __all__ = [
     "em_step",
     "enumerate_trajectories",
     "evaluate",
+    "longest_trajectory",
     "natural_policy_gradient",
     "occupancy",
     "policy_gradient",

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import index
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.audits.batches import Batches, Order
 from agents.audits.expectation import Expected, OneBatch, all_directions
-from agents.audits.gradients import PROBES, Differentiated, Loss
+from agents.audits.gradients import LOOPED, PROBES, Differentiated, Loss
 from agents.audits.progress import watched
 from agents.audits.result import Audit, described, described_policy
 from agents.audits.sampling import Sampler, sampled
 from agents.audits.trajectories import Listed, Table, listed
 from agents.exact.objective import EPS, check_double, exact_gradient, flat_gradient, rounding
 from agents.policies import SoftmaxPolicy
-from mdp import FiniteMDP
+from mdp import FiniteMDP, discounted_return
 
 Objective = Callable[[SoftmaxPolicy, FiniteMDP], Tensor]
 
@@ -55,61 +57,116 @@ def audit(
     behaviour   the policy that samples; default: the policy itself
     reference   its log-probabilities are batch.reference_log_probs
     tolerance   of the verdict, relative to the true gradient; 1e-6 leaves room for losses that round to float32
-    samples     draw that many batches (seed `seed`) in place of listing all of them; the verdict then has odds
+    samples     draw that many batches in place of listing all of them; the verdict then has odds
+    seed        of what is drawn, and of the random batches on which a loss is looked at
     name        of the loss, for the report
 
-    Batches are listed as multisets where the loss was seen not to depend on the order of its episodes or groups, else
-    as tuples. Raises TypeError for a policy that is not float64; ValueError for a loss that gives no finite scalar,
+    A batch is padded to its own longest episode. Batches are listed as multisets where the loss was seen not to depend
+    on the order of its episodes or groups (on random batches, on ties, and on the likeliest ones), else as tuples.
+
+    Raises TypeError for a policy that is not float64; ValueError for a loss that gives no finite scalar,
     does not depend on the policy, or gives two values for one batch, for trajectories that cannot be listed, and for
     more than 20 million batches.
     """
     for p in (policy, *(x for x in (behaviour, reference) if x is not None)):
         check_double(p)
+    group_size, groups = index(group_size), index(groups)
     if group_size < 1 or groups < 1:
         raise ValueError(f"group_size and groups must be at least 1, not {group_size} and {groups}")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"the tolerance must lie between 0 and 1, not {tolerance}")
     plays = policy if behaviour is None else behaviour
-    exact = exact_gradient(policy, mdp) if objective is None else flat_gradient(policy, objective(policy, mdp))
+    _check_deterministic(plays, mdp)
+    exact, lost = _truth(policy, mdp, objective), rounding(policy, mdp)
     group = torch.arange(groups).repeat_interleave(group_size)
     of = partial(
         Audit, loss=name or described(loss), policy=described_policy(policy), mdp=repr(mdp), gamma=mdp.gamma,
-        group_size=group_size, groups=groups, tolerance=tolerance, exact=exact.detach(),
+        group_size=group_size, groups=groups, tolerance=tolerance, exact=exact,
     )  # fmt: skip
     if samples is not None:
-        return sampled(of, exact.detach(), Sampler(loss, policy, mdp, plays, reference, group, samples, seed))
+        sampler = Sampler(loss, policy, mdp, plays, reference, group, index(samples), seed)
+        return sampled(partial(of, rounding=lost), exact, lost, sampler)
     every = listed(mdp, plays)
     table = Table(policy, every.episodes, reference=reference, group=group)
     rng = np.random.default_rng(seed)
-    differentiated = Differentiated(loss, policy, table, _probes(every, group_size, groups, rng))
-    batches = _batches(every, differentiated, group_size, groups, rng)
-    expected = Expected(policy, table)
-    with watched(f"auditing {name or described(loss)}", batches.count, "batches") as advance:
-        for rows, weight in batches.chunks(differentiated.at_once):
-            at, w = _tensors(rows, weight, table)
-            expected.add(at, differentiated(at, w))
-            advance(len(rows))
+    probes = _probes(every, group_size, groups, rng).to(table.log_probs.device)
+    differentiated = Differentiated(loss, policy, table, probes)
+    free = differentiated.order(probes, group_size, Order(True, True), rng)
+    expected: Expected | None = None
+    while expected is None:
+        batches = _batches(every, group_size, groups, free)
+        expected, free = _collected(policy, differentiated, batches, f"auditing {name or described(loss)}", rng)
+    differentiated.check_reached()
     return of(
         expected=expected.gradient().detach(),
         trajectories=len(every.episodes),
         batches=batches.count,
-        ordered=not (batches.free.in_groups and batches.free.of_groups),
+        ordered=not (free.in_groups and free.of_groups),
         vectorised=differentiated.vectorised,
-        rounding=100 * EPS * expected.magnitude() + rounding(policy, mdp),
-        trace=partial(_trace, policy, mdp, table, differentiated, batches),
+        rounding=100 * EPS * expected.magnitude() + lost,
+        trace=partial(_trace, policy, mdp, differentiated, batches),
     )
 
 
+def _truth(policy: SoftmaxPolicy, mdp: FiniteMDP, objective: Objective | None) -> Tensor:
+    """The gradient of the objective, (d,). Raises TypeError or ValueError for one that is no finite scalar."""
+    if objective is None:
+        return exact_gradient(policy, mdp).detach()
+    value = objective(policy, mdp)
+    if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
+        raise TypeError(f"the objective must give a differentiable 0-dim tensor, not {value!r}")
+    gradient = flat_gradient(policy, value).detach()
+    if not (value.isfinite() and gradient.isfinite().all()):
+        raise ValueError(f"the objective is {float(value.detach())}, or its gradient is not finite")
+    return gradient
+
+
+def _check_deterministic(policy: SoftmaxPolicy, mdp: FiniteMDP) -> None:
+    with torch.no_grad():
+        if not torch.equal(policy.matrix(mdp), policy.matrix(mdp)):
+            raise ValueError("the policy gives two answers for one state (dropout?): call policy.eval() first")
+
+
 def _probes(every: Listed, group_size: int, groups: int, rng: np.random.Generator) -> Tensor:
-    """Random batches, (32, N): every start state and trajectory equally often, so that rare ones are seen too."""
-    starts = rng.integers(len(every.starts), size=(PROBES, groups))
-    rows = [[rng.choice(every.starts[k][1], group_size) for k in batch] for batch in starts]
-    return torch.as_tensor(np.array(rows).reshape(PROBES, -1))
+    """Random batches (64, N) on which a loss is looked at.
+
+    A third has every start state and trajectory equally often, a third as often as they are played, and in a third the
+    episodes of a group have equal returns where there are any, so that ties are seen.
+    """
+    G = discounted_return(every.episodes.rewards, every.episodes.gamma)
+    start = np.array([p for p, _ in every.starts])
+
+    def group(kind: int) -> NDArray[np.int64]:
+        _, rows = every.starts[rng.choice(len(start), p=start if kind == 1 else None)]
+        if kind == 1:
+            return rng.choice(rows, group_size, p=every.probability[rows] / every.probability[rows].sum())
+        if kind == 2:
+            rows = rows[np.abs(G[rows] - G[rng.choice(rows)]) <= 1e-12]
+        return rng.choice(rows, group_size)
+
+    return torch.as_tensor(np.array([[group(k % 3) for _ in range(groups)] for k in range(PROBES)]).reshape(PROBES, -1))
 
 
-def _batches(
-    every: Listed, differentiated: Differentiated, group_size: int, groups: int, rng: np.random.Generator
-) -> Batches:
-    probes = _probes(every, group_size, groups, rng).to(differentiated.table.log_probs.device)
-    batches = Batches(every, group_size, groups, differentiated.order(probes, group_size, rng))
+def _collected(
+    policy: SoftmaxPolicy, differentiated: Differentiated, batches: Batches, what: str, rng: np.random.Generator
+) -> tuple[Expected | None, Order]:
+    """The expectation over all batches; None, and what is left of the order's freedom, where some batch minds it."""
+    expected = Expected(policy, differentiated.table)
+    with watched(what, batches.count, "batches") as advance:
+        for rows, weight in batches.chunks(differentiated.at_once):
+            at, w = _tensors(rows, weight, differentiated.table)
+            likely = at[w.topk(min(LOOPED, len(w))).indices]
+            free = differentiated.order(likely, batches.group_size, batches.free, rng)
+            if free != batches.free:
+                return None, free
+            expected.add(at, differentiated(at, w))
+            advance(len(rows))
+    return expected, batches.free
+
+
+def _batches(every: Listed, group_size: int, groups: int, free: Order) -> Batches:
+    """Raises ValueError where there are too many."""
+    batches = Batches(every, group_size, groups, free)
     if max(batches.count, batches.kinds if groups > 1 else 0) > MOST:
         unordered = Batches(every, group_size, groups, Order(True, True)).count
         raise ValueError(
@@ -126,15 +183,15 @@ def _tensors(rows: np.ndarray, weight: np.ndarray, table: Table) -> tuple[Tensor
 
 
 def _trace(
-    policy: SoftmaxPolicy, mdp: FiniteMDP, table: Table, differentiated: Differentiated, batches: Batches
+    policy: SoftmaxPolicy, mdp: FiniteMDP, differentiated: Differentiated, batches: Batches
 ) -> float:
     """E|grad loss - E grad loss|^2 of one batch."""
     differentiated.check_variance()
-    one = OneBatch(policy, mdp, table, all_directions(policy, mdp))
+    one = OneBatch(policy, mdp, differentiated.table, all_directions(policy, mdp))
     mean, square = torch.zeros(one.J.shape[1]).to(one.J), 0.0
     with watched("its variance", batches.count, "batches") as advance:
         for rows, weight in batches.chunks(min(one.at_once, differentiated.at_once)):
-            at, w = _tensors(rows, weight, table)
+            at, w = _tensors(rows, weight, differentiated.table)
             g = one.gradients(at, differentiated(at))
             mean, square = mean + w @ g, square + float(w @ g.square().sum(1))
             advance(len(rows))

@@ -173,21 +173,19 @@ def _supervised(policy: SoftmaxPolicy, mdp: FiniteMDP, other: SoftmaxPolicy) -> 
         J = float(exact_objective(other, mdp))
     claim: Objective = partial(likelihood, demonstrator=other)
     demonstrations = rollout(other, mdp, DEMONSTRATIONS, generator=torch.Generator().manual_seed(0))
-    cases = [
+    return [
         Case("SFT on demonstrations", sft(), "log-likelihood", claim, behaviour=other),
         Case("ReST, G_0 >= threshold", rest(J)),
         Case("ReST + demonstrations", WithDemonstrations(rest(J), policy, demonstrations)),
         Case("best of n", best_of_n()),
+        Case("reward-weighted", reward_weighted()),
     ]
-    if (mdp.table.reward >= 0).all():
-        cases.append(Case("reward-weighted", reward_weighted()))
-    return cases
 
 
 def audited(
     case: Case, policy: SoftmaxPolicy, mdp: FiniteMDP, *, group_size: int, groups: int, samples: int | None, seed: int
 ) -> Found:
-    """A case against its claim and against J. Listed batches are gone through once, drawn ones are drawn twice."""
+    """A case against its claim and against J. Listed batches are gone through once; drawn ones for each objective."""
     run = partial(
         audit, case.loss, policy, mdp, name=case.name, group_size=group_size, groups=groups, behaviour=case.behaviour,
         reference=case.reference, samples=samples, seed=seed,

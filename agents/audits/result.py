@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -101,16 +102,20 @@ class Audit:
     @property
     def verdict(self) -> str:
         """exact: relative_error <= tolerance. scaled: scale > 0, |expected - scale exact| <= tolerance scale |exact|.
-        biased: otherwise. Of drawn batches: biased or scaled where the sample says so at its odds, "no power" where it
-        would not tell the true gradient from 0, else "consistent"."""
+        biased: otherwise. What float64 may have lost is no bias. Of drawn batches: biased or scaled where the
+        sample says so at its odds, "no power" where it would not tell the true gradient from 0, else "consistent"."""
         if self.sample is not None:
             return self._sampled_verdict(self.sample)
-        if self.relative_error <= self.tolerance:
+        if self.relative_error <= self.tolerance or self._off(1.0) <= 2 * self.rounding:
             return "exact"
         scale = self.scale
-        if scale > 0 and float((self.expected - scale * self.exact).norm()) <= self.tolerance * scale * self.norm:
+        seen = scale > 0 and scale * self.norm > 2 * self.rounding
+        if seen and self._off(scale) <= self.tolerance * scale * self.norm + 2 * self.rounding:
             return "scaled"
         return "biased"
+
+    def _off(self, scale: float) -> float:
+        return float((self.expected - scale * self.exact).norm())
 
     def _sampled_verdict(self, sample: Sampled) -> str:
         if sample.p_direction < sample.false_alarm:
@@ -136,7 +141,8 @@ class Audit:
 
     def table(self) -> Table:
         """The figures as a rich table."""
-        table = Table(title=f"{self.loss}: {self.verdict}", title_justify="left", title_style="bold", show_header=False)
+        title = f"{escape(self.loss)}: {self.verdict}"
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
         for name, value in (
             ("cosine with the true gradient", f"{self.cosine:.10g}"),
             ("scale along it", f"{self.scale:.10g}"),
@@ -146,7 +152,7 @@ class Audit:
             ("policy", f"{self.policy}, {len(self.exact)} parameters"),
             ("problem", self.mdp),
         ):
-            table.add_row(name, value)
+            table.add_row(name, escape(value))
         table.caption, table.caption_justify = self.summary, "left"
         return table
 

@@ -21,9 +21,10 @@ from torch import Tensor
 from agents.audits.expectation import Expected, OneBatch, all_directions, outside_vector
 from agents.audits.gradients import PROBES, Differentiated, Loss
 from agents.audits.progress import watched
+from agents.audits.rarity import LARGEST, rare
 from agents.audits.result import Audit, Sampled
 from agents.audits.trajectories import Table
-from agents.checks.errors import LARGEST_KURTOSIS, LARGEST_SKEWNESS, z_scores
+from agents.checks.errors import z_scores
 from agents.exact.moments import in_preferences
 from agents.learning.rollout import rollout
 from agents.policies import SoftmaxPolicy
@@ -32,6 +33,7 @@ from mdp.gradient.cumulants import Shape, two_sided_tail
 
 FALSE_ALARM = 1e-4  # of each verdict
 DIRECTIONS = 8
+FEWEST = 64  # batches
 PILOT = 1 / 4  # of the batches: they show where the mean leaves the true gradient, the others judge whether it does
 STEPS_AT_ONCE = 2**19
 ROUNDING = 1e-13
@@ -62,7 +64,7 @@ class Sampler(NamedTuple):
         generator = torch.Generator().manual_seed(self.seed)
         group_size, N = int((self.group == 0).sum()), len(self.group)
         differentiated: Differentiated | None = None
-        done, B = 0, PROBES
+        done, B = 0, min(PROBES, self.samples)
         with watched(what, self.samples, "batches") as advance:
             while done < self.samples:
                 B = min(B, self.samples - done)
@@ -70,7 +72,7 @@ class Sampler(NamedTuple):
                 table = Table(self.policy, episodes, reference=self.reference, group=self.group)
                 rows = torch.arange(B * N, device=table.log_probs.device).reshape(B, N)
                 if differentiated is None:
-                    differentiated = Differentiated(self.loss, self.policy, table, rows)
+                    differentiated = Differentiated(self.loss, self.policy, table, rows, own_width=False)
                 yield Draw(rows, table, differentiated.over(table))
                 done += B
                 advance(B)
@@ -78,11 +80,12 @@ class Sampler(NamedTuple):
                 B = max(PROBES, min(fits, int(PILOT * self.samples)))
 
 
-def sampled(of: Callable[..., Audit], exact: Tensor, sampler: Sampler) -> Audit:
+def sampled(of: Callable[..., Audit], exact: Tensor, rounding: float, sampler: Sampler) -> Audit:
     """The audit `of` beside the true gradient `exact` (d,), with the mean over drawn batches as the expectation."""
     policy, mdp, samples = sampler.policy, sampler.mdp, sampler.samples
-    if samples < 2 * PROBES:
-        raise ValueError(f"samples must be at least {2 * PROBES}, not {samples}")
+    if samples < FEWEST:
+        raise ValueError(f"samples must be at least {FEWEST}, not {samples}")
+    norm = float(exact.norm()) if float(exact.norm()) > rounding else 0.0
     total, along, done, vectorised = torch.zeros_like(exact), [], 0, False
     directions, J = exact[:, None], np.zeros((0, 0))
     for rows, table, differentiated in sampler.draws("auditing"):
@@ -97,11 +100,15 @@ def sampled(of: Callable[..., Audit], exact: Tensor, sampler: Sampler) -> Audit:
             along.append(-(OneBatch(policy, mdp, table, J).gradients(rows, found) + beside @ directions.to(beside)))
         done += len(rows)
         if not J.size and done >= PILOT * samples:
-            directions = _directions(exact, total / done, sampler.seed)
+            directions = _directions(exact if norm else torch.zeros_like(exact), total / done, sampler.seed)
             J = in_preferences(policy, mdp, directions)
-    judged = _judged(torch.cat(along).cpu().numpy(), float(exact.norm()))
-    mean = total / samples
-    return of(expected=mean, batches=samples, vectorised=vectorised, sample=judged, trace=partial(_trace, sampler))
+    differentiated.check_reached()
+    n = sum(map(len, along)) * len(sampler.group)
+    judged = _judged(torch.cat(along).cpu().numpy(), norm, rare(sampler.behaviour, policy, mdp, J, n))
+    return of(
+        expected=total / samples, batches=samples, vectorised=vectorised, sample=judged,
+        trace=partial(_trace, sampler, differentiated),
+    )  # fmt: skip
 
 
 def _directions(exact: Tensor, pilot: Tensor, seed: int) -> Tensor:
@@ -124,10 +131,11 @@ def _unit(columns: Tensor) -> Tensor:
     return out
 
 
-def _judged(along: NDArray[np.float64], norm: float) -> Sampled:
+def _judged(along: NDArray[np.float64], norm: float, rare: NDArray[np.bool_]) -> Sampled:
     """along (samples, K): the gradients of single batches along the directions, the true gradient's first if norm > 0.
 
-    A direction that was never moved along, or so rarely that no law could judge its mean, is left out.
+    A direction that was never moved along, or so rarely (rare (K,), or by the sample) that no law could judge its mean,
+    is left out.
     """
     n, size = len(along), float(np.abs(along).max(initial=norm))
     mean, error = along.mean(0), along.std(0, ddof=1) / np.sqrt(n)
@@ -135,7 +143,7 @@ def _judged(along: NDArray[np.float64], norm: float) -> Sampled:
         measured = (np.nan_to_num(x) for x in (stats.skew(along), stats.kurtosis(along)))
     shape = Shape(*(np.where(error <= ROUNDING * size, 0.0, x) for x in measured)).of_mean(n)
     seen = np.abs(along).max(0) > ROUNDING * size
-    seen &= (np.abs(shape.skewness) <= LARGEST_SKEWNESS) & (shape.kurtosis <= LARGEST_KURTOSIS)
+    seen &= ~rare & (np.abs(shape.skewness) <= LARGEST) & (shape.kurtosis <= LARGEST)
     wanted = np.zeros(len(mean))
     wanted[0] = norm
     p = np.where(seen, two_sided_tail(z_scores(mean - wanted, error, size), shape), 1.0)
@@ -146,11 +154,10 @@ def _judged(along: NDArray[np.float64], norm: float) -> Sampled:
     return Sampled(float(error[0] / norm) if seen[0] else float("inf"), p_direction, float(p[0]), FALSE_ALARM)
 
 
-def _trace(sampler: Sampler) -> float:
+def _trace(sampler: Sampler, audited: Differentiated) -> float:
     """The sample variance of one batch's gradient, all coordinates together; the same batches are drawn again."""
-    J = all_directions(sampler.policy, sampler.mdp)
-    parts = [
-        OneBatch(sampler.policy, sampler.mdp, table, J).gradients(rows, differentiated(rows))
-        for rows, table, differentiated in sampler.draws("its variance")
-    ]
+    audited.check_variance()
+    J, parts = all_directions(sampler.policy, sampler.mdp), []
+    for rows, table, differentiated in sampler.draws("its variance"):
+        parts.append(OneBatch(sampler.policy, sampler.mdp, table, J).gradients(rows, differentiated(rows)))
     return float(torch.cat(parts).var(0).sum())

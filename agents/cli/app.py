@@ -66,6 +66,8 @@ def verify(
     out: Out = Path(),
 ) -> None:
     """Verify the policy gradient theorem: grad J by independent routes, exact and sampled. Exit code 1 if one fails."""
+    if self_test and (env or gamma is not None or episodes is not None):
+        raise ValueError("--self-test has its own random MDPs: it takes no ENV, --gamma or --episodes")
     if self_test:
         tested = selftesting.run(console)
         console.print(selftesting.table(tested))
@@ -148,6 +150,7 @@ def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None,
     with console.status("solving"):
         found = varying.variances(problem, starting_policy(problem.mdp))
     console.print(varying.table(found))
+    console.print(varying.caption(found), highlight=False)
     console.print(varying.baselines(found))
     _wrote(varying.write(found, out))
 
@@ -162,8 +165,9 @@ def train(
         float | None, typer.Option(help="Learning rate; by default 0.1 for ascent, 0.05 for adamw.")
     ] = None,
     optimizer: Annotated[
-        training.Optimizer, typer.Option(help="Plain gradient ascent, or AdamW without decay.")
-    ] = training.Optimizer.adamw,
+        training.Optimizer | None,
+        typer.Option(help="Plain gradient ascent (the default of exact gradients), or AdamW without decay."),
+    ] = None,
     baseline: Annotated[
         training.Baseline, typer.Option(help="b(s): 0, learned from returns, or v_pi itself.")
     ] = training.Baseline.learned,

@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +24,9 @@ from agents.audits.plot import plot_audits
 from agents.audits.result import Audit
 from agents.cli.problems import Problem, load, starting_policy
 from agents.cli.records import versions
+from agents.losses import Batch
 from agents.policies import SoftmaxPolicy
-from mdp import FiniteMDP, count_trajectories, enumerate_trajectories, unroll
+from mdp import FiniteMDP, longest_trajectory, unroll
 
 DEFAULT, DEFAULT_GAMMA = "exactrl/Tokens-v0", 0.9
 LIBRARIES = ("trl", "torchrl")
@@ -95,6 +97,8 @@ def small_text() -> Problem:
 
 def cases(at: Setting, loss: str | None, library: str | None) -> list[Case]:
     """The user's own loss, another library's, or every named one."""
+    if loss is not None and library is not None:
+        raise ValueError("--loss and --library are two questions: ask one")
     if loss is not None:
         return [Case(loss, user_loss(loss), reference=at.reference)]
     length = _longest(at)
@@ -108,10 +112,9 @@ def _longest(at: Setting) -> int:
     """Steps of the longest episode; 100 where there is none, since episodes may return to a state."""
     pi = at.policy.matrix(at.mdp).detach().cpu().numpy()
     try:
-        count_trajectories(at.mdp, pi)
+        return longest_trajectory(at.mdp, pi)
     except ValueError:
         return 100
-    return max(len(played.actions) for _, played in enumerate_trajectories(at.mdp, pi))
 
 
 def user_loss(spec: str) -> Callable[..., Tensor]:
@@ -122,12 +125,28 @@ def user_loss(spec: str) -> Callable[..., Tensor]:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"cannot import {module!r} for --loss: {error}") from None
+    except Exception as error:
+        raise ValueError(f"cannot import {module!r} for --loss: {_what(error)}") from None
     if not callable(getattr(found, name, None)):
         raise ValueError(f"{module!r} has no function {name!r} for --loss")
     loss: Callable[..., Tensor] = getattr(found, name)
-    return loss
+
+    def watched(batch: Batch) -> Tensor:
+        try:
+            return loss(batch)
+        except (ValueError, TypeError):
+            raise
+        except Exception as error:
+            raise ValueError(f"--loss {spec} raised {_what(error)}") from error
+
+    return watched
+
+
+def _what(error: Exception) -> str:
+    """The kind of an error of the user's code, what it says, and where it comes from."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(last[0].filename).name}, line {last[0].lineno})" if last else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _library(module: str, library: str) -> Any:
@@ -182,7 +201,7 @@ def refusals(results: Results) -> str:
 def table(at: Setting, found: list[Found]) -> Table:
     """One row a loss, below the objective that it claims to climb."""
     out = Table(title=at.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in ("loss", "cosine", "scale", "off by", "variance", "verdict", "of J"):
+    for column in ("loss", "cosine", "scale", "off by", "trace", "verdict", "of J"):
         out.add_column(column, justify="left" if column in ("loss", "verdict", "of J") else "right", no_wrap=True)
     for claims in dict.fromkeys(case.claims for case, _, _ in found):
         out.add_row(f"[bold]claims {claims}")
@@ -213,6 +232,7 @@ def write(at: Setting, found: list[Found], folder: Path, library: str | None) ->
          "cosine_of_J": of_J.cosine if math.isfinite(of_J.cosine) else None}
         for case, claimed, of_J in found
     ]  # fmt: skip
-    content = {"title": at.title, "versions": versions(*(() if library is None else (library,))), "audits": rows}
+    of = versions(*(() if library is None else (library,)))
+    content = {"title": at.title, "seed": at.seed, "versions": of, "audits": rows}
     numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]

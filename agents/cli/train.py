@@ -56,10 +56,14 @@ STEPS = {Optimizer.ascent: 0.1, Optimizer.adamw: 0.05}
 
 
 def make_agent(
-    mdp: FiniteMDP, optimizer: Optimizer, step: float | None, baseline: Baseline, gradient: Gradient
+    mdp: FiniteMDP, optimizer: Optimizer | None, step: float | None, baseline: Baseline, gradient: Gradient
 ) -> Agent:
-    """A tabular softmax that starts uniform, and what trains it."""
+    """A tabular softmax that starts uniform, and what trains it. Samples go with AdamW, exact gradients as they are."""
     policy = starting_policy(mdp)
+    if gradient is Gradient.em and (optimizer is not None or step is not None):
+        raise ValueError("an EM step has no optimizer and no learning rate")
+    if optimizer is None:
+        optimizer = Optimizer.adamw if gradient is Gradient.sampled else Optimizer.ascent
     step = STEPS[optimizer] if step is None else step
     if not step > 0:
         raise ValueError(f"the learning rate must be positive, not {step}")

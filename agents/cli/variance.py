@@ -20,6 +20,7 @@ from agents.exact.moments import dimension, in_preferences, log_preferences, pre
 from agents.exact.objective import exact_gradient
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, best_baselines, evaluate
+from mdp.prediction.graph import never_ending
 
 RELATIVE_ERROR = 0.01
 MOST_STATES = 40  # whose baselines are printed
@@ -39,13 +40,15 @@ class Estimator(NamedTuple):
 
 
 class Variances(NamedTuple):
-    """All estimators of one problem; |grad J|; best_state and v (S,)."""
+    """All estimators of one problem; |grad J|; best_state and v (S,); what was left out, and why; the size of theta."""
 
     problem: Problem
     norm: float
     estimators: list[Estimator]
     best_state: NDArray[np.float64]
     v: NDArray[np.float64]
+    left_out: str
+    parameters: int
 
     def is_best(self, estimator: Estimator) -> bool:
         """None scatters less, up to rounding."""
@@ -60,8 +63,10 @@ def variances(problem: Problem, policy: SoftmaxPolicy) -> Variances:
     J = in_preferences(policy, mdp, torch.eye(dimension(policy), dtype=torch.float64))
     start = float(mdp.start @ v)
     rows: list[tuple[str, bool, Any]] = []
-    best_state = v
-    for to_go, what in ((False, "G_0"), (True, "G_t")):
+    best_state, left_out = v, ""
+    if len(never_ending(mdp, np.asarray(policy.matrix(mdp).detach().cpu()))):
+        left_out = "\nG_0 is left out: episodes do not end, and its sum of scores does not converge."
+    for to_go, what in ((True, "G_t"),) if left_out else ((False, "G_0"), (True, "G_t")):
         best = best_baselines(mdp, log_preferences(policy, mdp), directions=J, to_go=to_go)
         rows += [
             (what, to_go, 0.0),
@@ -72,7 +77,15 @@ def variances(problem: Problem, policy: SoftmaxPolicy) -> Variances:
         ]
         best_state = best.state
     found = [Estimator(*row, _trace(policy, mdp, to_go=row[1], baseline=row[2])) for row in rows]
-    return Variances(problem, float(exact_gradient(policy, mdp).norm()), found, best_state, v)
+    return Variances(problem, float(exact_gradient(policy, mdp).norm()), found, best_state, v, left_out, J.shape[1])
+
+
+def caption(found: Variances) -> str:
+    """What the numbers are."""
+    return (
+        "G_0: every step is worth the whole return; G_t: gamma^t times what follows it,\nless the baseline. The trace "
+        f"adds up the variances of all {found.parameters} preferences of a\nuniform softmax table.{found.left_out}"
+    )
 
 
 def _trace(policy: SoftmaxPolicy, mdp: FiniteMDP, **estimator: Any) -> float:

@@ -79,8 +79,10 @@ def log_preferences(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64
 def in_preferences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64]:
     """J_h u for each column u of directions (d, K), (SA, K), h = log pi: one forward derivative for each.
 
-    0 in terminal states and for actions that are never taken.
+    0 in terminal states, for actions that are never taken, and for parameters that are frozen.
     """
+    frozen = torch.cat([torch.full((p.numel(),), not p.requires_grad) for p in policy.parameters()])
+    directions = directions.masked_fill(frozen[:, None].to(directions.device), 0.0)
     theta = {name: p.detach() for name, p in policy.named_parameters()}
     like = next(iter(theta.values()))
 

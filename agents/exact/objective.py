@@ -142,6 +142,8 @@ def rounding(policy: SoftmaxPolicy, mdp: FiniteMDP) -> float:
 def flat_gradient(policy: nn.Module, scalar: Tensor, *, retain_graph: bool = False) -> Tensor:
     """The gradient of a scalar, (d,), parameters in the order of policy.parameters(); 0 where it does not depend."""
     free = [p for p in policy.parameters() if p.requires_grad]
+    if not free:
+        return torch.cat([torch.zeros_like(p).reshape(-1) for p in policy.parameters()])
     grads = torch.autograd.grad(scalar, free, retain_graph=retain_graph, allow_unused=True)
     found = dict(zip(free, grads, strict=True))
     parts = ((p, found.get(p)) for p in policy.parameters())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from agents.exact.natural import natural_gradient
-from agents.exact.objective import exact_gradient, split
+from agents.exact.objective import check_double, exact_gradient, split
 from agents.learning.steps import Metrics, plain_ascent
 from agents.policies import SoftmaxPolicy
 from agents.policies.preferences import as_tensor
@@ -18,7 +18,8 @@ from mdp.control.em import check_rewards
 class ExactAscent:
     """Gradient ascent on J itself: theta <- theta + alpha grad J(theta), grad J exact. Episodes are not read.
 
-    natural: F^+ grad J in place of grad J; with plain steps on a table pi is multiplied by exp(alpha (q - v)).
+    natural: F^+ grad J in place of grad J. Plain steps alpha on a table that tells all states apart multiply pi by
+    exp(alpha (q - v)).
     """
 
     def __init__(
@@ -38,7 +39,8 @@ class ExactAscent:
         del episodes
         g = self.direction(self.policy, self.mdp)
         for name, part in split(self.policy, -g).items():
-            self.policy.get_parameter(name).grad = part
+            p = self.policy.get_parameter(name)
+            p.grad = part if p.requires_grad else None
         with torch.no_grad():
             J = evaluate(self.mdp, self.policy.matrix(self.mdp).cpu().numpy()).objective
         self.optimizer.step()
@@ -50,11 +52,14 @@ class ExactEM:
 
     The M-step runs over all prompts (states) at once, so that parameters may be shared: L-BFGS with line search, from
     where theta is. Any increase of the weighted log-likelihood makes J no smaller. Episodes are not read. Raises
-    ValueError for a reward below 0.
+    ValueError for a reward below 0 and a policy with top_k or top_p, TypeError for one that is not float64.
     """
 
     def __init__(self, policy: SoftmaxPolicy, mdp: FiniteMDP, *, iterations: int = 200) -> None:
+        check_double(policy)
         check_rewards(mdp)
+        if policy.top_k is not None or policy.top_p is not None:
+            raise ValueError("EM moves pi freely, and top_k or top_p cut actions off: the M-step has no gradient there")
         self.policy, self.mdp, self.iterations = policy, mdp, iterations
 
     def update(self, episodes: Episodes) -> Metrics:
@@ -79,7 +84,13 @@ class ExactEM:
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
+        before = [p.detach().clone() for p in self.policy.parameters()]
         solver.step(closure)  # type: ignore[no-untyped-call]
         value = closure()
+        if not torch.isfinite(value):
+            with torch.no_grad():
+                for p, old in zip(self.policy.parameters(), before, strict=True):
+                    p.copy_(old)
+            raise ValueError("the M-step left the finite numbers; the policy is as it was before")
         norm = torch.stack([p.grad.norm() for p in self.policy.parameters() if p.grad is not None]).norm()
         return {"loss": float(value.detach()), "gradient_norm": float(norm)}

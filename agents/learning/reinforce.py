@@ -19,7 +19,8 @@ class Reinforce:
 
     loss: any function of a `Batch` that gives a scalar, by default `ReinforceLoss()`; the very same function is
     minimised that a check sees. optimizer: over policy.parameters(), by default plain gradient ascent with step 0.1.
-    A loss whose baseline is a `LearnedValues` teaches it after the step.
+    reference: a frozen policy, for losses with a KL. A loss whose baseline is a `LearnedValues` teaches it after the
+    step.
     """
 
     def __init__(
@@ -28,13 +29,14 @@ class Reinforce:
         *,
         loss: Callable[[Batch], Tensor] | None = None,
         optimizer: torch.optim.Optimizer | None = None,
+        reference: SoftmaxPolicy | None = None,
     ) -> None:
-        self.policy, self.loss = policy, ReinforceLoss() if loss is None else loss
+        self.policy, self.loss, self.reference = policy, ReinforceLoss() if loss is None else loss, reference
         self.optimizer = plain_ascent(policy) if optimizer is None else optimizer
 
     def update(self, episodes: Episodes) -> Metrics:
         """One step; {"loss", "gradient_norm"}. Raises ValueError where the loss is not a finite scalar."""
-        batch = Batch.of(self.policy, episodes)
+        batch = Batch.of(self.policy, episodes, reference=self.reference)
         loss = self.loss(batch)
         if loss.ndim != 0 or not torch.isfinite(loss):
             raise ValueError(f"the loss must be a finite scalar, not {loss}")

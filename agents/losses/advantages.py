@@ -57,6 +57,8 @@ def minus(advantage: Advantage, baseline: float | ArrayLike) -> Advantage:
 def state_values(b: float | ArrayLike, batch: Batch) -> Tensor:
     """b(S_t), (N, T); after the end some value. b: a number or (S,)."""
     values = as_tensor(b, batch.rewards).to(batch.rewards.dtype)
+    if values.ndim > 1:
+        raise ValueError(f"b has shape {tuple(values.shape)}: it is a number, or one for each state, (S,)")
     return values.expand(batch.rewards.shape) if values.ndim == 0 else values[batch.known_states()]
 
 
@@ -97,6 +99,9 @@ def group_standardised(batch: Batch, eps: float = 1e-4) -> Tensor:
 
 def best(k: int, *, in_groups: bool = True) -> Advantage:
     """1 for the k episodes of each group (or of the batch) with the largest G_0, else 0, (N, 1); ties share."""
+
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
 
     def chosen(batch: Batch) -> Tensor:
         G, group = whole_return(batch)[:, 0], batch.group

@@ -6,7 +6,8 @@
     constant(L)     sum of x / (N L)                                             Dr. GRPO: a fixed length
 
 A batch that is worked through in pieces must be divided by the count of the whole: pass it as `denominator`. Without
-it each piece would be divided by its own count, and the sum over pieces would depend on how the batch was cut.
+it each piece would be divided by its own count, and the sum over pieces would depend on how the batch was cut. A piece
+holds whole groups; an advantage that looks at the whole batch (whitened, the best of the batch) cannot be cut at all.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class Constant:
     """Sums over time divided by a fixed length, averaged over episodes."""
 
     length: float
+
+    def __post_init__(self) -> None:
+        if not self.length > 0:
+            raise ValueError(f"the length must be positive, not {self.length}")
 
     def __call__(self, x: Tensor, batch: Batch, denominator: float | None = None) -> Tensor:
         return episode_sum(x, batch, denominator) / self.length

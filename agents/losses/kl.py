@@ -11,7 +11,7 @@ KL is large is seen by none: only a penalty inside the reward (`advantages.penal
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class KL:
     beta: float
     estimator: Estimator = "k3"
     with_ratio: bool = False
+
+    def __post_init__(self) -> None:
+        if self.estimator not in get_args(Estimator):
+            raise ValueError(f"the KL is estimated by one of {', '.join(get_args(Estimator))}, not {self.estimator!r}")
 
     def __call__(self, batch: Batch) -> Tensor:
         d = log_ratio(batch)

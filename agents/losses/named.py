@@ -66,6 +66,7 @@ def dapo(low: float = 0.2, high: float = 0.28) -> PolicyLoss:
     """DAPO: a higher upper clip, the mean over all tokens. Yu et al. (2025), 2503.14476.
 
     Its resampling of groups with equal rewards and its penalty for overlong answers are matters of sampling and reward.
+    The paper divides by the tokens of one group; here, as in trainers, it is those of the batch.
     """
     return PolicyLoss(group_standardised, ClippedRatio("token", low, high), step_mean)
 
@@ -97,7 +98,7 @@ def gspo(low: float = 3e-4, high: float = 4e-4) -> PolicyLoss:
 def cispo(high: float = 0.28) -> PolicyLoss:
     """CISPO: the weight is clipped, not the gain, so that every token keeps its gradient. MiniMax (2025), 2506.13585.
 
-    The lower side is open, as in the paper's runs.
+    The lower side is open, as in the paper's runs; the denominator is that of DAPO.
     """
     return PolicyLoss(group_standardised, WeightedScore("token", None, high), step_mean)
 
@@ -111,8 +112,7 @@ def reinforce_plus_plus(beta: float = 0.0, clip: float = 0.2) -> PolicyLoss:
 def off_policy_reinforce(level: Literal["token", "sequence"] = "sequence") -> PolicyLoss:
     """REINFORCE from another policy's episodes, weighted by the sequence ratio, or (biased) by token ratios.
 
-    Precup, Sutton & Singh (2000); the whole return, since a ratio that belongs to all of an episode would be too much
-    for a part of it.
+    Precup, Sutton & Singh (2000). With the whole return; gamma^t G_t and the sequence ratio are right, too.
     """
     return PolicyLoss(whole_return, WeightedScore(level), episode_sum)
 

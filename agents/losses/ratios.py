@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -44,6 +44,19 @@ def importance(batch: Batch, level: Level) -> Tensor:
     return (total if level == "sequence" else total / batch.lengths.clamp(min=1)[:, None]).exp()
 
 
+def check_level(level: str) -> None:
+    """Raises ValueError for another level than the three."""
+    if level not in get_args(Level):
+        raise ValueError(f"the ratio is one of {', '.join(get_args(Level))}, not {level!r}")
+
+
+def check_clip(**bounds: float | None) -> None:
+    """Raises ValueError for a bound that is not positive."""
+    for name, bound in bounds.items():
+        if bound is not None and not bound > 0:
+            raise ValueError(f"the clip {name} must be positive, not {bound}")
+
+
 def clipped(w: Tensor, low: float | None, high: float | None) -> Tensor:
     """w held to [1 - low, 1 + high]; None: open on that side."""
     if low is None and high is None:
@@ -53,15 +66,22 @@ def clipped(w: Tensor, low: float | None, high: float | None) -> Tensor:
 
 @dataclass(frozen=True)
 class WeightedScore:
-    """w A_t log pi(A_t|S_t), w held constant and clipped to [1 - low, 1 + high]: every step keeps its gradient."""
+    """w A_t log pi(A_t|S_t), w held constant and clipped to [1 - low, 1 + high]: every step keeps its gradient.
+
+    A step that the policy would never take (w = 0) adds nothing.
+    """
 
     level: Level
     low: float | None = None
     high: float | None = None
 
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        check_clip(low=self.low, high=self.high)
+
     def __call__(self, batch: Batch, A: Tensor) -> Tensor:
-        w = clipped(importance(batch, self.level), self.low, self.high)
-        return w.detach() * score(batch, A)
+        w = clipped(importance(batch, self.level), self.low, self.high).detach()
+        return torch.where(w > 0, w * score(batch, A), 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,12 @@ class ClippedRatio:
     low: float
     high: float
     dual: float | None = None
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        check_clip(low=self.low, high=self.high)
+        if self.dual is not None and not self.dual > 1:
+            raise ValueError(f"the dual clip must lie above 1, not {self.dual}")
 
     def __call__(self, batch: Batch, A: Tensor) -> Tensor:
         w = importance(batch, self.level)

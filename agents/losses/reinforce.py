@@ -15,11 +15,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from agents.losses.advantages import state_values
 from agents.losses.aggregation import episode_sum
 from agents.losses.batch import Batch
 from agents.losses.ratios import score
 from agents.losses.returns import discounts, negligible_after, refuse_truncated, returns_to_go
-from agents.policies.preferences import as_tensor
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ReinforceLoss:
         """The step from which on an episode may be cut off, since gamma^t G_t is below rounding; None: never."""
         return negligible_after(gamma) if self.to_go and self.discounted else None
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, denominator: float | None = None) -> Tensor:
         refuse_truncated(batch, self.forgets_after(batch.gamma))
         t = discounts(batch.rewards, batch.gamma)
         b = self._baseline(batch)
@@ -56,12 +56,9 @@ class ReinforceLoss:
             weight = t * weight if self.discounted else weight
         else:
             weight = (batch.rewards @ t)[:, None] - t * b
-        return -episode_sum(score(batch, torch.where(batch.mask, weight, 0.0).detach()), batch)
+        return -episode_sum(score(batch, torch.where(batch.mask, weight, 0.0).detach()), batch, denominator)
 
     def _baseline(self, batch: Batch) -> Tensor:
-        if self.baseline is None:
-            return batch.rewards.new_zeros(())
         if callable(self.baseline):
             return self.baseline(batch)
-        b = as_tensor(self.baseline, batch.rewards).to(batch.rewards.dtype)
-        return b if b.ndim == 0 else b[batch.known_states()]
+        return state_values(0.0 if self.baseline is None else self.baseline, batch)

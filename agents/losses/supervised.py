@@ -32,7 +32,7 @@ def sft() -> PolicyLoss:
 def rest(threshold: float) -> PolicyLoss:
     """Self-training on the own samples with G_0 >= threshold. ReST, Gulcehre et al. (2023), 2308.08998, section 3.
 
-    One step from its own policy is the policy gradient of Pr(G_0 >= threshold).
+    (The paper's filter is strict, >.) One step from its own policy is the policy gradient of Pr(G_0 >= threshold).
     """
     return PolicyLoss(above(threshold))
 
@@ -60,8 +60,8 @@ def reward_weighted() -> PolicyLoss:
         if (G < 0).any():
             least = float(G.min())
             raise ValueError(
-                f"reward-weighted regression needs returns >= 0, and one is {least:g}: "
-                f"add a constant of at least {-least:g} to every return, which moves J by that much and not its maximum"
+                f"reward-weighted regression needs returns >= 0, and one is {least:g}: add a constant to every return "
+                f"(at least {-least:g}; the least return of all decides), which moves J by as much and not its maximum"
             )
         return G
 

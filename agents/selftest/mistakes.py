@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from agents.audits.catalogue import BETA
+from agents.audits.gradients import Loss
 from agents.exact.objective import regularised_objective
 from agents.losses import Batch, PolicyLoss, ReinforceLoss
 from agents.losses.advantages import (
@@ -37,8 +38,6 @@ from agents.policies import SoftmaxPolicy
 from agents.selftest.worlds import World, sharper
 from mdp import FiniteMDP
 
-Loss = Callable[[Batch], Tensor]
-
 
 class Mistake(NamedTuple):
     """A wrong loss. verdict: what the audit must say ("refused": a ValueError); scale: the factor, where it is one.
@@ -55,14 +54,7 @@ class Mistake(NamedTuple):
     claims: Callable[[World], Callable[[SoftmaxPolicy, FiniteMDP], Tensor]] | None = None
 
 
-def weighted(advantage: Callable[[Batch], Tensor]) -> PolicyLoss:
-    """-(1/N) sum of advantage log pi."""
-    return PolicyLoss(advantage)
-
-
-def weights(batch: Batch) -> Tensor:
-    """gamma^t G_t: what is right."""
-    return discounts(batch.rewards, batch.gamma) * reward_to_go(batch)
+weights = discounted(reward_to_go)  # gamma^t G_t: what is right
 
 
 def gamma_squared(batch: Batch) -> Tensor:
@@ -193,29 +185,29 @@ def _to_go(aggregation: Callable[..., Tensor]) -> PolicyLoss:
 
 MISTAKES = (
     Mistake("gamma^t left out", ReinforceLoss(discounted=False)),
-    Mistake("gamma^t squared", weighted(gamma_squared)),
-    Mistake("gamma^t times the whole return", weighted(discounted(whole_return))),
-    Mistake("returns without gamma", weighted(returns_without_gamma)),
-    Mistake("G_{t+1} for G_t", weighted(next_return)),
-    Mistake("G_{t-1} for G_t", weighted(previous_return)),
+    Mistake("gamma^t squared", PolicyLoss(gamma_squared)),
+    Mistake("gamma^t times the whole return", PolicyLoss(discounted(whole_return))),
+    Mistake("returns without gamma", PolicyLoss(returns_without_gamma)),
+    Mistake("G_{t+1} for G_t", PolicyLoss(next_return)),
+    Mistake("G_{t-1} for G_t", PolicyLoss(previous_return)),
     Mistake("an extra 1/T for each episode", _to_go(episode_mean)),
     Mistake("the mean over all tokens of the batch", _to_go(step_mean)),
     Mistake("token counts of each piece", pieces_with_own_counts),
     Mistake("the mean of log-probabilities first", mean_of_log_probs),
     Mistake("the sign of the loss", wrong_sign),
-    Mistake("advantages whitened", weighted(discounted(whitened(reward_to_go)))),
-    Mistake("divided by the group's std", weighted(group_standardised)),
-    Mistake("own sample inside the baseline", weighted(group_mean), "scaled", 1 / 2),
+    Mistake("advantages whitened", PolicyLoss(discounted(whitened(reward_to_go)))),
+    Mistake("divided by the group's std", PolicyLoss(group_standardised)),
+    Mistake("own sample inside the baseline", PolicyLoss(group_mean), "scaled", 1 / 2),
     Mistake("a constant length below", PolicyLoss(leave_one_out, aggregation=Constant(3)), "scaled", 1 / 3),
     Mistake("pieces summed, not averaged", summed_pieces, "scaled", 2.0),
-    Mistake("a baseline that depends on the action", weighted(baseline_of_action)),
-    Mistake("the advantage multiplied by the length", weighted(lengths_too_often)),
-    Mistake("the last token masked", weighted(last_step_masked)),
-    Mistake("the mask shifted by one", weighted(first_step_masked)),
-    Mistake("cut-off episodes taken as ended", weighted(cut_off_as_ended)),
-    Mistake("unscorable rewards left in the mean", weighted(low_rewards_dropped)),
-    Mistake("a bootstrap beyond the end", weighted(bootstrapped_at_the_end)),
-    Mistake("a wrong critic, lambda = 0", weighted(discounted(GAE(0.0, 0.0)))),
+    Mistake("a baseline that depends on the action", PolicyLoss(baseline_of_action)),
+    Mistake("the advantage multiplied by the length", PolicyLoss(lengths_too_often)),
+    Mistake("the last token masked", PolicyLoss(last_step_masked)),
+    Mistake("the mask shifted by one", PolicyLoss(first_step_masked)),
+    Mistake("cut-off episodes taken as ended", PolicyLoss(cut_off_as_ended)),
+    Mistake("unscorable rewards left in the mean", PolicyLoss(low_rewards_dropped)),
+    Mistake("a bootstrap beyond the end", PolicyLoss(bootstrapped_at_the_end)),
+    Mistake("a wrong critic, lambda = 0", PolicyLoss(discounted(GAE(0.0, 0.0)))),
     Mistake("temperature not scored", ReinforceLoss(), plays=lambda world: sharper(world.policy, temperature=0.7)),
     Mistake("top-k not scored", ReinforceLoss(), plays=lambda world: sharper(world.policy, top_k=1)),
     Mistake("top-p not scored", ReinforceLoss(), plays=lambda world: sharper(world.policy, top_p=0.6)),

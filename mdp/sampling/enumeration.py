@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -50,6 +50,18 @@ def count_trajectories(mdp: FiniteMDP, policy: ArrayLike, /) -> int:
 
     Raises ValueError where a state can return to itself.
     """
+    n = _from_the_end(mdp, policy, lambda after: sum(after) if after else 1)
+    return sum(n[int(s)] for s in np.flatnonzero(mdp.start))
+
+
+def longest_trajectory(mdp: FiniteMDP, policy: ArrayLike, /) -> int:
+    """Steps of the longest trajectory, without listing: n(s) = 1 + max over outcomes of n(s'). Raises as the count."""
+    n = _from_the_end(mdp, policy, lambda after: 1 + max(after) if after else 0)
+    return max(n[int(s)] for s in np.flatnonzero(mdp.start))
+
+
+def _from_the_end(mdp: FiniteMDP, policy: ArrayLike, of: Callable[[list[int]], int]) -> dict[int, int]:
+    """n(s) = of(n(s') for all outcomes), [] in terminal states, for all states that are reached."""
     pi = checked_policy(mdp, policy)
     _refuse_cycles(mdp, pi)
     t = mdp.table
@@ -57,15 +69,15 @@ def count_trajectories(mdp: FiniteMDP, policy: ArrayLike, /) -> int:
     used = pi[t.state, t.action] > 0
     n: dict[int, int] = {}
     stack = [int(s) for s in np.flatnonzero(mdp.start)]
-    while stack:  # a state is counted once all that may follow it are
+    while stack:  # a state is dealt with once all that may follow it are
         s = stack[-1]
         after = [] if mdp.terminal[s] else t.next[first[s] : first[s + 1]][used[first[s] : first[s + 1]]].tolist()
         waiting = [x for x in after if x not in n]
         if waiting:
             stack += waiting
         else:
-            n[stack.pop()] = sum(n[x] for x in after) if after else 1
-    return sum(n[int(s)] for s in np.flatnonzero(mdp.start))
+            n[stack.pop()] = of([n[x] for x in after])
+    return n
 
 
 def _depth_first(mdp: FiniteMDP, pi: Floats, horizon: int | None) -> Iterator[tuple[float, Trajectory]]:

@@ -45,11 +45,12 @@ def brute_force(
     ]
     weights: list[float] = []
     g: list[Tensor] = []
+    d = sum(p.numel() for p in policy.parameters())
     for batch in product(kinds, repeat=groups):
         weights.append(math.prod(weight for weight, _ in batch))
         episodes = as_episodes(mdp, [x for _, group in batch for x in group], group_size, plays)
         value = loss(Batch.of(policy, episodes, reference=reference))
-        g.append(flat_gradient(policy, value) if value.requires_grad else torch.zeros_like(g[0]))
+        g.append(flat_gradient(policy, value) if value.requires_grad else torch.zeros(d, dtype=torch.float64))
     weight, gradients = torch.tensor(weights, dtype=torch.float64), torch.stack(g)
     mean = weight @ gradients
     return Brute(-mean, float(weight @ (gradients - mean).square().sum(1)), len(weights))

@@ -67,6 +67,36 @@ def seen(batch: Batch) -> Tensor:
     return (weight * batch.log_probs * batch.mask).sum() - (weight * batch.entropies).mean()
 
 
+def mean_over_padding(batch: Batch) -> Tensor:
+    """The mean over all of (N, T), padding included: T is the longest episode of the batch."""
+    return -3 * (advantages.whole_return(batch) * batch.log_probs).mean()
+
+
+def first_of_the_best(batch: Batch) -> Tensor:
+    """Imitates the best episode; of equal ones the first: the order matters where there are ties."""
+    G = advantages.whole_return(batch)[:, 0]
+    return -(torch.nn.functional.one_hot(G.argmax(), len(G)) * batch.log_probs.sum(1)).sum()
+
+
+def mean_of_the_living(batch: Batch) -> Tensor:
+    """A baseline for each time step, from the episodes that still go on: 0/0 where none does."""
+    b = (batch.rewards * batch.mask).sum(0) / batch.mask.sum(0)
+    return -(torch.where(batch.mask, batch.rewards - b, 0.0) * batch.log_probs).sum()
+
+
+def in_place(batch: Batch) -> Tensor:
+    """Overwrites what it was given."""
+    batch.log_probs.mul_(2.0)
+    batch.rewards.add_(1.0)
+    return -(batch.rewards * batch.log_probs).sum()
+
+
+def filtered(batch: Batch) -> Tensor:
+    """Nothing at all for batches of negative returns."""
+    G = advantages.whole_return(batch)[:, 0]
+    return -(G * batch.log_probs.sum(1)).sum() if float(G.min()) > 0 else torch.zeros(())
+
+
 LOSSES: dict[str, tuple[Loss, dict[str, Any]]] = {
     "reinforce": (named.reinforce(), {}),
     "reinforce in batches of three": (named.reinforce(np.arange(3.0)), {"groups": 3}),
@@ -86,6 +116,11 @@ LOSSES: dict[str, tuple[Loss, dict[str, Any]]] = {
     "order of groups": (previous_episode_baseline, {"groups": 3}),
     "a branch": (branching, {"group_size": 2}),
     "everything that is seen": (seen, {"group_size": 2}),
+    "a mean over padding": (mean_over_padding, {"group_size": 2}),
+    "ties": (first_of_the_best, {"group_size": 3}),
+    "nan on padding": (mean_of_the_living, {"group_size": 2}),
+    "in place": (in_place, {"group_size": 2}),
+    "filtered": (filtered, {"group_size": 2}),
 }
 
 
@@ -98,9 +133,76 @@ def test_brute_force(name: str, kind: Callable[[FiniteMDP], SoftmaxPolicy]) -> N
     size = max(float(true.expected.norm()), math.sqrt(true.trace))
     assert float((found.expected - true.expected).norm()) <= 1e-13 * size
     assert found.covariance_trace == pytest.approx(true.trace, rel=1e-10)
-    assert found.vectorised == (loss is not branching)
-    assert found.ordered == (loss is previous_episode_baseline)
+    assert found.vectorised == (loss not in (branching, filtered))
+    assert found.ordered == (loss in (previous_episode_baseline, first_of_the_best))
     assert found.batches == true.batches if found.ordered else found.batches <= true.batches
+
+
+def test_a_width_that_is_rare_counts() -> None:
+    """A policy that stops early: nearly all batches are narrower than the table. Wrong, whatever the seed."""
+    mdp = envs.tokens(1.0)
+    policy = tabular(mdp)
+    with torch.no_grad():
+        next(policy.parameters())[:, 2] += 3.0
+    true = brute_force(mean_over_padding, policy, mdp, group_size=2)
+    for seed in range(4):
+        found = audit(mean_over_padding, policy, mdp, group_size=2, seed=seed)
+        assert found.verdict == "biased"
+        torch.testing.assert_close(found.expected, true.expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1e7])
+def test_a_constant_in_the_loss_hides_nothing(constant: float) -> None:
+    mdp = MDPS["tokens"]
+    for loss in (previous_episode_baseline, mean_over_padding):
+        true = audit(loss, tabular(mdp), mdp, group_size=2)
+        found = audit(lambda batch, loss=loss: loss(batch) + constant, tabular(mdp), mdp, group_size=2)  # type: ignore[misc]
+        torch.testing.assert_close(found.expected, true.expected, rtol=1e-9, atol=1e-12)
+        assert found.ordered == true.ordered
+    with pytest.raises(ValueError, match="two values for one batch"):
+        audit(lambda batch: (torch.rand(2, 1) * batch.log_probs).sum() + constant, tabular(mdp), mdp, group_size=2)
+
+
+def test_ties_that_are_rare_among_trajectories_but_likely_are_seen() -> None:
+    """256 trajectories, two of which are likely and tied."""
+    mdp = envs.TokenMDP(2, 8, lambda _, completion: float(sum(completion) in (0, 8)) + sum(completion[:3])).finite()
+    tied = envs.TokenMDP(2, 8, lambda _, x: 5.0 if sum(x[1:]) == 7 else float(sum(x)) / 7).finite()
+    for m in (mdp, tied):
+        policy = tabular(m)
+        with torch.no_grad():
+            next(policy.parameters())[:, 1] += 2.0
+        assert audit(first_of_the_best, policy, m, group_size=2).ordered
+
+
+def test_frozen_parameters_have_no_part() -> None:
+    policy = network(SMALL)
+    for p in list(policy.parameters())[:2]:
+        p.requires_grad_(False)
+    found = audit(named.rloo(), policy, SMALL, group_size=2)
+    true = brute_force(named.rloo(), policy, SMALL, group_size=2)
+    assert found.verdict == "exact"
+    assert found.covariance_trace == pytest.approx(true.trace, rel=1e-10)
+    assert audit(named.rloo(), policy, SMALL, group_size=2, samples=4_000).verdict == "consistent"
+    for p in policy.parameters():
+        p.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter of the policy requires a gradient"):
+        audit(named.rloo(), policy, SMALL, group_size=2)
+
+
+def test_a_variance_belongs_to_the_policy_that_was_audited() -> None:
+    for samples in (None, 100):
+        policy = tabular(SMALL)
+        found = audit(named.rloo(), policy, SMALL, group_size=2, samples=samples)
+        with torch.no_grad():
+            next(policy.parameters()).add_(1.0)
+        with pytest.raises(ValueError, match="changed after its audit"):
+            _ = found.covariance_trace
+
+
+def test_rewards_far_larger_than_the_gradient_do_not_make_a_loss_wrong() -> None:
+    shifted = envs.TokenMDP(2, 2, lambda _, x: 1e10 + sum(x)).finite()
+    for loss in (named.reinforce(), named.rloo()):
+        assert audit(loss, tabular(shifted), shifted, group_size=2).verdict == "exact"
 
 
 def test_what_a_loss_reads_from_the_policy_itself_counts() -> None:
@@ -258,6 +360,9 @@ def test_a_policy_that_cuts_actions_off() -> None:
     cut = SoftmaxPolicy(whole.preferences, temperature=0.8, top_k=2)
     assert audit(ReinforceLoss(), cut, mdp).relative_error < 1e-10
     assert audit(ReinforceLoss(), whole, mdp, behaviour=cut).verdict == "biased"
+    other_way = audit(named.off_policy_reinforce(), cut, mdp, behaviour=whole)  # what pi never does weighs 0
+    assert other_way.relative_error < 1e-10
+    assert math.isfinite(other_way.covariance_trace)
 
 
 def test_sharing_parameters_across_aliased_states() -> None:

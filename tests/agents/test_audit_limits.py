@@ -1,6 +1,5 @@
 """audit: what it refuses, and batches that are drawn where they cannot be listed."""
 
-
 from __future__ import annotations
 
 import math
@@ -22,11 +21,12 @@ from agents import (
     TabularPreferences,
     audit,
 )
+from agents.audits.rarity import weights
 from agents.audits.sampling import FALSE_ALARM
 from agents.losses import named, supervised
 from agents.losses.advantages import discounted, reward_to_go
 from agents.losses.aggregation import episode_mean
-from mdp import unroll
+from mdp import FiniteMDP, enumerate_trajectories, unroll
 from tests.agents.brute_force import Loss
 from tests.agents.problems import MDPS, tabular
 
@@ -44,7 +44,7 @@ from tests.agents.problems import MDPS, tabular
         (lambda batch: batch.log_probs.detach().sum(), ValueError, "does not depend on the policy"),
         (lambda batch: batch.rewards.sum(), ValueError, "does not depend on the policy"),
         (lambda batch: (torch.rand(2, 1) * batch.log_probs).sum(), ValueError, "two values for one batch"),
-        (supervised.reward_weighted(), ValueError, r"needs returns >= 0, and one is .*add a constant of at least"),
+        (supervised.reward_weighted(), ValueError, r"needs returns >= 0, and one is .*add a constant to every return"),
     ],
 )
 def test_losses_that_cannot_be_audited(loss: Loss, kind: type[Exception], message: str) -> None:
@@ -133,3 +133,74 @@ def test_truncated_episodes_are_refused_by_losses_that_need_them_whole() -> None
 def test_a_drawn_audit_is_judged_against_one_objective() -> None:
     with pytest.raises(ValueError, match="audit again with the other objective"):
         drawn(named.rloo(), "tokens", 100, group_size=2).against(torch.zeros(45))
+
+
+def test_what_is_too_rare_to_be_judged_is_no_bias() -> None:
+    """An outcome of probability 1/1000 with a reward of 2000: 100 and 1,000 batches never know. Seeds 0 .. 19."""
+    mdp = FiniteMDP.from_outcomes(
+        {("s", "a"): [(0.999, "e", 0.0), (0.001, "e", 2000.0)], ("s", "b"): [(1.0, "e", 1.0)]}, gamma=1.0
+    )
+    for samples in (100, 1_000):
+        found = [audit(ReinforceLoss(), tabular(mdp), mdp, samples=samples, seed=seed).verdict for seed in range(20)]
+        assert set(found) == {"no power"}
+
+
+def test_heavy_importance_weights_are_no_bias() -> None:
+    """Right sequence weights whose fourth moment no sample of this size shows. Seeds 0 .. 19."""
+    mdp = MDPS["tokens"]
+    policy, other = tabular(mdp, 1), tabular(mdp, 2)
+    with torch.no_grad():
+        for p in (*policy.parameters(), *other.parameters()):
+            p.mul_(3.0)
+    found = [
+        audit(named.off_policy_reinforce(), policy, mdp, behaviour=other, samples=400, seed=seed).verdict
+        for seed in range(20)
+    ]
+    assert "biased" not in found
+    assert "scaled" not in found
+
+
+def test_the_moments_of_a_sequence_weight() -> None:
+    """By all trajectories."""
+    mdp = MDPS["tokens"]
+    b, policy = tabular(mdp, 1), tabular(mdp, 2)
+    played, pi = (x.matrix(mdp).detach().numpy() for x in (b, policy))
+    p, w = [], []
+    for probability, x in enumerate_trajectories(mdp, played):
+        steps = list(zip(x.states[:-1], x.actions, strict=True))
+        p.append(probability)
+        w.append(math.prod(pi[s, a] / played[s, a] for s, a in steps))
+    off = np.array(w) - 1
+    variance, third, fourth = (float(np.array(p) @ off**k) for k in (2, 3, 4))
+    found = weights(b, policy, mdp)
+    assert float(found.skewness) == pytest.approx(third / variance**1.5, rel=1e-9)
+    assert float(found.kurtosis) == pytest.approx(fourth / variance**2 - 3, rel=1e-9)
+
+
+def test_a_rare_truncated_episode_is_refused_by_name() -> None:
+    """One that comes up only after vmap has taken the loss."""
+    mdp = FiniteMDP.from_outcomes(
+        {("s", "a"): [(0.998, "e", 1.0), (0.002, "trap", 0.0)], ("s", "b"): [(1.0, "e", 0.0)],
+         ("trap", "a"): [(1.0, "trap", 0.0)], ("trap", "b"): [(1.0, "trap", 0.0)]}, gamma=0.5, start={"s": 1.0},
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="episodes are truncated"):
+        audit(named.rloo(), tabular(mdp), mdp, group_size=2, samples=4_000)
+    assert audit(named.reinforce(), tabular(mdp), mdp, group_size=2, samples=4_000).verdict == "consistent"
+
+
+def test_objectives_and_shapes_that_are_none() -> None:
+    mdp = MDPS["tokens"]
+    policy = tabular(mdp)
+    wrong: list[Any] = [lambda *_: 1.0, lambda *_: torch.ones(()), lambda policy, mdp: policy.matrix(mdp).sum(1)]
+    for objective in wrong:
+        with pytest.raises(TypeError, match="differentiable 0-dim tensor"):
+            audit(ReinforceLoss(), policy, mdp, objective=objective)
+    with pytest.raises(ValueError, match="the objective is nan"):
+        audit(ReinforceLoss(), policy, mdp, objective=lambda policy, mdp: policy.matrix(mdp).sum() * math.nan)
+    for tolerance in (-1.0, math.nan, 2.0):
+        with pytest.raises(ValueError, match="tolerance must lie between 0 and 1"):
+            audit(ReinforceLoss(), policy, mdp, tolerance=tolerance)
+    noisy = SoftmaxPolicy(torch.nn.Sequential(policy.preferences, torch.nn.Dropout(0.5)))
+    with pytest.raises(ValueError, match=r"policy.eval\(\)"):
+        audit(ReinforceLoss(), noisy, mdp)
+    assert audit(ReinforceLoss(), noisy.eval(), mdp).verdict == "exact"

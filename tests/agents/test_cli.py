@@ -294,6 +294,8 @@ def _foreign_files() -> None:
     Path("foreign.json").write_text("[1, 2]")
     np.savez("foreign.npz", x=np.zeros(3))
     Path("notes.txt").write_text("hello")
+    Path("broken.py").write_text("x = y")
+    Path("raising.py").write_text("def f(batch):\n    return {}['x']\n")
     FiniteMDP.from_outcomes({("s", 0): [(1 - 1e-14, "s", -1.0), (1e-14, "e", -1.0)]}, gamma=1.0).save("slow.json")
 
 
@@ -337,6 +339,12 @@ def _foreign_files() -> None:
         (("audit", "--loss", "math:pi"), "'math' has no function 'pi' for --loss"),
         (("audit", "--loss", "agents.losses.advantages:ones"), "not a scalar"),
         (("audit", "--library", "nothing"), "--library takes trl or torchrl, not 'nothing'"),
+        (("audit", "--library", "trl", "--loss", "math:sin"), "--loss and --library are two questions"),
+        (("audit", "--loss", "broken:f"), "cannot import 'broken' for --loss: NameError"),
+        (("audit", "--loss", "operator:neg"), "for unary -"),
+        (("audit", "--loss", "raising:f"), "--loss raising:f raised KeyError: 'x' (raising.py, line 2)"),
+        (("verify", "--self-test", "FrozenLake-v1"), "--self-test has its own random MDPs"),
+        (("train", "exactrl/ContextualBandit-v0", "--gradient", "em", "--lr", "0.1"), "no optimizer and no learning"),
         (("variance", "Nope-v0"), "Gymnasium cannot make 'Nope-v0'"),
         (("train", "exactrl/ShortCorridor-v0", "--gradient", "em"), "must be >= 0"),
         (("dance",), "No such command 'dance'"),

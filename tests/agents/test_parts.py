@@ -272,3 +272,20 @@ def test_what_a_part_needs_is_asked_for(batch: Batch) -> None:
         named.actor_critic(np.zeros(7))(replace(batch, states_are_known=False))
     with pytest.raises(ValueError, match="1 of 24 episodes are truncated"):
         named.rloo()(replace(batch, truncated=torch.arange(N) == 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: named.off_policy_reinforce("tokens"), "one of token, sequence, geometric, not 'tokens'"),  # type: ignore[arg-type]
+        (lambda: KL(0.1, "k4"), "one of k1, k2, k3, not 'k4'"),  # type: ignore[arg-type]
+        (lambda: named.dr_grpo(-3), "length must be positive, not -3"),
+        (lambda: named.grpo(clip=-0.5), "clip low must be positive, not -0.5"),
+        (lambda: named.ppo(0.0, dual=0.5), "dual clip must lie above 1, not 0.5"),
+        (lambda: best(0), "k must be at least 1, not 0"),
+        (lambda: named.reinforce(np.zeros((7, 1)))(scored()), r"b has shape \(7, 1\)"),
+    ],
+)
+def test_settings_that_are_none(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

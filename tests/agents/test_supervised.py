@@ -10,14 +10,16 @@ import envs
 from agents import (
     ExactAscent,
     ExactEM,
+    Reinforce,
     SoftmaxPolicy,
     audit,
     exact_gradient,
     exact_objective,
     likelihood,
     natural_gradient,
+    rollout,
 )
-from agents.losses import supervised
+from agents.losses import named, supervised
 from mdp import (
     FiniteMDP,
     em_step,
@@ -27,7 +29,7 @@ from mdp import (
     occupancy,
     return_weighted_visits,
 )
-from tests.agents.problems import MDPS, POLICIES, linear, network, shaken, tabular
+from tests.agents.problems import MDPS, POLICIES, linear, network, seeded, shaken, tabular
 from tests.mdp.test_em import positive
 
 NO_EPISODES = None
@@ -72,7 +74,7 @@ def test_reward_weighted_samples_give_the_policy_gradient() -> None:
         return (from_old * policy.log_probabilities(mdp.observations[~mdp.terminal])).sum()
 
     assert audit(supervised.reward_weighted(), policy, small, behaviour=old, objective=bound).relative_error < 1e-10
-    with pytest.raises(ValueError, match=r"returns >= 0.*add a constant of at least"):
+    with pytest.raises(ValueError, match=r"returns >= 0.*add a constant to every return"):
         audit(supervised.reward_weighted(), tabular(mdp), mdp)
 
 
@@ -108,7 +110,7 @@ def test_em_with_shared_parameters_never_lowers_j(kind: object) -> None:
 def test_em_refuses_negative_rewards() -> None:
     mdp = envs.short_corridor(1.0)
     with pytest.raises(ValueError, match="must be >= 0"):
-        ExactEM(tabular(mdp), mdp).update(NO_EPISODES)  # type: ignore[arg-type]
+        ExactEM(tabular(mdp), mdp)
 
 
 def test_likelihood_counts_every_step_of_the_demonstrator() -> None:
@@ -168,3 +170,32 @@ def test_natural_ascent_overtakes_plain_ascent() -> None:
             agent.update(NO_EPISODES)  # type: ignore[arg-type]
         J[natural] = evaluate(mdp, policy.matrix(mdp).detach().numpy()).objective
     assert J[True] > J[False]
+
+
+def test_frozen_parameters_stay() -> None:
+    mdp = MDPS["tokens"]
+    policy = network(mdp)
+    first, *_ = policy.parameters()
+    first.requires_grad_(False)
+    before = first.detach().clone()
+    for natural in (False, True):
+        ExactAscent(policy, mdp, natural=natural).update(NO_EPISODES)  # type: ignore[arg-type]
+    assert torch.equal(first, before)
+
+
+def test_em_refuses_what_it_cannot_move() -> None:
+    mdp = positive(2)
+    with pytest.raises(ValueError, match="top_k or top_p"):
+        ExactEM(POLICIES["hot and cut"](mdp), mdp)
+    with pytest.raises(TypeError, match="double"):
+        ExactEM(tabular(mdp).float(), mdp)
+
+
+def test_a_loss_with_a_kl_trains() -> None:
+    """What is audited with a reference is trained with one."""
+    mdp = MDPS["tokens"]
+    policy, reference = tabular(mdp), tabular(mdp, 1)
+    agent = Reinforce(policy, loss=named.rloo(0.1), reference=reference)
+    agent.update(rollout(policy, mdp, 20, group_size=4, generator=seeded()))
+    with pytest.raises(ValueError, match="pass reference="):
+        Reinforce(policy, loss=named.rloo(0.1)).update(rollout(policy, mdp, 20, group_size=4, generator=seeded()))
