@@ -64,7 +64,7 @@ class Sampler(NamedTuple):
         generator = torch.Generator().manual_seed(self.seed)
         group_size, N = int((self.group == 0).sum()), len(self.group)
         differentiated: Differentiated | None = None
-        done, B = 0, min(PROBES, self.samples)
+        done, B = 0, min(PROBES, int(PILOT * self.samples))
         with watched(what, self.samples, "batches") as advance:
             while done < self.samples:
                 B = min(B, self.samples - done)

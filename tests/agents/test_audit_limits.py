@@ -131,6 +131,7 @@ def test_truncated_episodes_are_refused_by_losses_that_need_them_whole() -> None
 
 
 def test_a_drawn_audit_is_judged_against_one_objective() -> None:
+    assert drawn(named.rloo(), "tokens", 64, group_size=2).batches == 64  # the fewest
     with pytest.raises(ValueError, match="audit again with the other objective"):
         drawn(named.rloo(), "tokens", 100, group_size=2).against(torch.zeros(45))
 
