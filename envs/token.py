@@ -7,6 +7,7 @@ exactrl/Tokens-v0) has 15 completions for each of two prompts; its v* is known b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from typing import Any
@@ -15,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.answers import Answer, Entry
+from envs.writing import PAD, Writing
 from mdp import FiniteMDP
 
 Tokens = tuple[int, ...]
-PAD = -1  # in observations, after the last token; never a token
+Reward = Callable[[Tokens, Tokens], float]
 END = "end"
 
 
@@ -39,7 +41,7 @@ class TokenMDP:
         self,
         vocabulary: int | Sequence[str],
         horizon: int,
-        reward: Callable[[Tokens, Tokens], float],
+        reward: Reward,
         *,
         prompts: Iterable[Sequence[int]] | None = None,
         prompt_probabilities: Sequence[float] | None = None,
@@ -102,24 +104,72 @@ class TokenMDP:
             for token in following:
                 longer = (*written, token)
                 over = self.ends(longer)
-                reward = float(self.reward(prompt, longer)) if over else 0.0
+                reward = self.checked_reward(prompt, longer) if over else 0.0
                 outcomes[state, token] = [(1.0, END if over else (prompt, longer), reward)]
                 if not over:
                     waiting.append((prompt, longer))
         return FiniteMDP.from_outcomes(
             outcomes,
             gamma=self.gamma,
-            start=self._start(),
+            start=self.start(),
             states=[*states, END],
             actions=range(len(self.vocabulary)),
             observations=[*(self.observation(*state) for state in states), self.observation((), ())],
         )
 
-    def _start(self) -> dict[Any, float]:
+    def checked_reward(self, prompt: Tokens, completion: Tokens) -> float:
+        """The reward, a finite number. Raises ValueError, with prompt and completion, where it is none or an error."""
+        try:
+            reward = float(self.reward(prompt, completion))
+        except Exception as error:
+            raise ValueError(
+                f"the reward of prompt {prompt} and completion {completion} raised {type(error).__name__}: {error}"
+            ) from error
+        if not math.isfinite(reward):
+            raise ValueError(f"the reward of prompt {prompt} and completion {completion} is {reward}, not finite")
+        return reward
+
+    def completions(self, max_completions: int = 1_000_000) -> list[Tokens]:
+        """Every completion, shorter ones among them. Raises ValueError where there are more than max_completions."""
+        whole: list[Tokens] = []
+        waiting: list[Tokens] = [()]
+        while waiting:
+            written = waiting.pop()
+            if len(whole) + len(waiting) > max_completions:
+                raise ValueError(f"more than {max_completions:,} completions: a shorter horizon, fewer tokens")
+            longer = [(*written, token) for token in reversed(range(len(self.vocabulary)))]
+            whole += [x for x in reversed(longer) if self.ends(x)]
+            waiting += [x for x in longer if not self.ends(x)]
+        return whole
+
+    def sequences(self, max_completions: int = 100_000) -> FiniteMDP:
+        """The same problem read as one decision: states are prompts, actions whole completions, one step.
+
+        R = gamma^(T-1) reward for a completion of T tokens, as it is worth when its first token is chosen.
+        """
+        whole = self.completions(max_completions)
+        outcomes = {
+            (prompt, x): [(1.0, END, self.gamma ** (len(x) - 1) * self.checked_reward(prompt, x))]
+            for prompt in self.prompts
+            for x in whole
+        }
+        start = {prompt: p for (prompt, _), p in self.start().items()}
+        return FiniteMDP.from_outcomes(
+            outcomes, gamma=self.gamma, start=start, states=[*self.prompts, END], actions=whole
+        )
+
+    def vector_env(self, n: int) -> Writing:
+        """n copies that write at once, at any vocabulary size."""
+        return Writing(self, n)
+
+    def start(self) -> dict[Any, float]:
+        """{(prompt, ()): P(prompt)}. Raises ValueError for probabilities that are none."""
         n = len(self.prompts)
         p = [1 / n] * n if self.prompt_probabilities is None else self.prompt_probabilities
         if len(p) != n:
             raise ValueError(f"{len(p)} prompt probabilities for {n} prompts")
+        if min(p) < 0 or abs(sum(p) - 1) > 1e-9:
+            raise ValueError(f"the prompt probabilities sum to {sum(p):.12g}, not 1, or one is negative")
         return {(prompt, ()): float(x) for prompt, x in zip(self.prompts, p, strict=True)}
 
 

@@ -108,7 +108,7 @@ def _played(
 
 
 def _gamma(envs: VectorEnv[Any, Any, Any], gamma: float | None) -> float:
-    own = getattr(getattr(envs, "mdp", None), "gamma", None)
+    own = getattr(envs, "gamma", getattr(getattr(envs, "mdp", None), "gamma", None))
     if own is None and isinstance(envs, gymnasium.vector.SyncVectorEnv):
         own = getattr(getattr(envs.envs[0].unwrapped, "mdp", None), "gamma", None)
     if own is not None and gamma is not None:

@@ -141,8 +141,8 @@ def test_too_large_a_tree_is_refused_at_once() -> None:
         ({"eos": 3}, "3 is no token"),
         ({"eos": "."}, r"'\.' is not in the vocabulary"),
         ({"prompt_probabilities": [0.5, 0.5]}, "2 prompt probabilities for 1 prompts"),
-        ({"prompt_probabilities": [0.5]}, r"start sums to 0\.5, not 1"),
-        ({"reward": lambda *_: np.nan}, "has the reward nan"),
+        ({"prompt_probabilities": [0.5]}, r"sum to 0\.5, not 1"),
+        ({"reward": lambda *_: np.nan}, "is nan, not finite"),
         ({"gamma": 2}, r"gamma must lie in \[0, 1\], not 2"),
     ],
 )
