@@ -20,8 +20,9 @@ class Writing(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]):
     """n copies of a TokenMDP. Observations (n, L) are token ids, padded with -1; actions (n,) are token ids.
 
     Rewards come with the last token; what is then seen is the one end of `TokenMDP.finite`, all -1. A copy whose
-    completion has ended begins anew with the next step, whose action is not read (autoreset in the next step). reset(options={"group_size": g}) gives each g neighbours one prompt. info has
-    "prompt", the number of each copy's prompt. Raises ValueError for an action that is no token.
+    completion has ended begins anew with the next step, whose action is not read (autoreset in the next step).
+    reset(options={"group_size": g}) gives each g neighbours one prompt. info has "prompt", the number of each copy's
+    prompt. Raises ValueError for an action that is no token.
     """
 
     def __init__(self, problem: TokenMDP, n: int) -> None:
