@@ -208,15 +208,15 @@ def table(at: Setting, found: list[Found]) -> Table:
         for case, claimed, of_J in (one for one in found if one.case.claims == claims):
             out.add_row(
                 f"  {escape(case.name)}", f"{claimed.cosine:.4f}", _short(claimed.scale),
-                f"{claimed.relative_error:.0e}", f"{claimed.covariance_trace:.2g}", _colored(claimed),
+                f"{claimed.relative_error:.0e}", _short(claimed.covariance_trace, 2), _colored(claimed),
                 "" if case.objective is None else _colored(of_J),
             )  # fmt: skip
         out.add_section()
     return out
 
 
-def _short(x: float) -> str:
-    return f"{x:.4g}" if abs(x) >= 1e-3 or math.isnan(x) else f"{x:.0e}"
+def _short(x: float, digits: int = 4) -> str:
+    return f"{x:.{digits}g}" if abs(x) >= 1e-3 or math.isnan(x) else f"{x:.0e}"
 
 
 def _colored(found: Audit) -> str:
