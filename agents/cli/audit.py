@@ -216,7 +216,8 @@ def table(at: Setting, found: list[Found]) -> Table:
 
 
 def _short(x: float, digits: int = 4) -> str:
-    return f"{x:.{digits}g}" if abs(x) >= 1e-3 or math.isnan(x) else f"{x:.0e}"
+    text = f"{x:.{digits}g}"
+    return text if len(text.lstrip("-")) <= digits + 3 else f"{x:.0e}"
 
 
 def _colored(found: Audit) -> str:
