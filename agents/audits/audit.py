@@ -68,14 +68,12 @@ def audit(
     does not depend on the policy, or gives two values for one batch, for trajectories that cannot be listed, and for
     more than 20 million batches.
     """
-    for p in (policy, *(x for x in (behaviour, reference) if x is not None)):
-        check_double(p)
-    group_size, groups = index(group_size), index(groups)
-    if group_size < 1 or groups < 1:
-        raise ValueError(f"group_size and groups must be at least 1, not {group_size} and {groups}")
+    group_size, groups = _checked_shape(group_size, groups)
     if not 0 < tolerance < 1:
         raise ValueError(f"the tolerance must lie between 0 and 1, not {tolerance}")
     plays = policy if behaviour is None else behaviour
+    for p in (policy, plays, policy if reference is None else reference):
+        check_double(p)
     _check_deterministic(plays, mdp)
     exact, lost = _truth(policy, mdp, objective), rounding(policy, mdp)
     group = torch.arange(groups).repeat_interleave(group_size)
@@ -88,14 +86,23 @@ def audit(
         return sampled(partial(of, rounding=lost), exact, lost, sampler)
     every = listed(mdp, plays)
     table = Table(policy, every.episodes, reference=reference, group=group)
-    rng = np.random.default_rng(seed)
+    return _over_all(of, loss, policy, mdp, every, table, lost, np.random.default_rng(seed))
+
+
+def _over_all(
+    of: partial[Audit], loss: Loss, policy: SoftmaxPolicy, mdp: FiniteMDP, every: Listed, table: Table,
+    lost: float, rng: np.random.Generator,
+) -> Audit:  # fmt: skip
+    """The audit `of`, with every batch gone through. lost: what the true gradient may have lost to rounding."""
+    group_size = int((table.group == 0).sum())
+    groups = len(table.group) // group_size
     probes = _probes(every, group_size, groups, rng).to(table.log_probs.device)
     differentiated = Differentiated(loss, policy, table, probes)
     free = differentiated.order(probes, group_size, Order(True, True), rng)
     expected: Expected | None = None
     while expected is None:
         batches = _batches(every, group_size, groups, free)
-        expected, free = _collected(policy, differentiated, batches, f"auditing {name or described(loss)}", rng)
+        expected, free = _collected(policy, differentiated, batches, f"auditing {of.keywords['loss']}", rng)
     differentiated.check_reached()
     return of(
         expected=expected.gradient().detach(),
@@ -106,6 +113,12 @@ def audit(
         rounding=100 * EPS * expected.magnitude() + lost,
         trace=partial(_trace, policy, mdp, differentiated, batches),
     )
+
+
+def _checked_shape(group_size: int, groups: int) -> tuple[int, int]:
+    if index(group_size) < 1 or index(groups) < 1:
+        raise ValueError(f"group_size and groups must be at least 1, not {group_size} and {groups}")
+    return index(group_size), index(groups)
 
 
 def _truth(policy: SoftmaxPolicy, mdp: FiniteMDP, objective: Objective | None) -> Tensor:

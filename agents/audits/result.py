@@ -94,7 +94,7 @@ class Audit:
     @property
     def relative_error(self) -> float:
         """|expected - exact| / |exact|; inf (or 0) where the true gradient is 0."""
-        off = float((self.expected - self.exact).norm())
+        off = self._off(1.0)
         if self.vanishes:
             return 0.0 if off <= 2 * self.rounding else math.inf
         return off / self.norm

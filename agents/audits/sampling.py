@@ -7,7 +7,6 @@ own standard errors, by a law with the sample's skewness and kurtosis.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -15,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from agents.audits.expectation import Expected, OneBatch, all_directions, outside_vector
@@ -139,9 +137,10 @@ def _judged(along: NDArray[np.float64], norm: float, rare: NDArray[np.bool_]) ->
     """
     n, size = len(along), float(np.abs(along).max(initial=norm))
     mean, error = along.mean(0), along.std(0, ddof=1) / np.sqrt(n)
-    with np.errstate(invalid="ignore"), warnings.catch_warnings(action="ignore"):  # of constants
-        measured = (np.nan_to_num(x) for x in (stats.skew(along), stats.kurtosis(along)))
-    shape = Shape(*(np.where(error <= ROUNDING * size, 0.0, x) for x in measured)).of_mean(n)
+    varies = error > ROUNDING * size
+    off, variance = along - mean, np.where(varies, along.var(0), 1.0)
+    skewness, kurtosis = (off**3).mean(0) / variance**1.5, (off**4).mean(0) / variance**2 - 3
+    shape = Shape(*(np.where(varies, x, 0.0) for x in (skewness, kurtosis))).of_mean(n)
     seen = np.abs(along).max(0) > ROUNDING * size
     seen &= ~rare & (np.abs(shape.skewness) <= LARGEST) & (shape.kurtosis <= LARGEST)
     wanted = np.zeros(len(mean))
@@ -157,7 +156,9 @@ def _judged(along: NDArray[np.float64], norm: float, rare: NDArray[np.bool_]) ->
 def _trace(sampler: Sampler, audited: Differentiated) -> float:
     """The sample variance of one batch's gradient, all coordinates together; the same batches are drawn again."""
     audited.check_variance()
-    J, parts = all_directions(sampler.policy, sampler.mdp), []
+    J, n = all_directions(sampler.policy, sampler.mdp), sampler.samples
+    total, square = torch.zeros(J.shape[1]).to(next(sampler.policy.parameters())), 0.0
     for rows, table, differentiated in sampler.draws("its variance"):
-        parts.append(OneBatch(sampler.policy, sampler.mdp, table, J).gradients(rows, differentiated(rows)))
-    return float(torch.cat(parts).var(0).sum())
+        g = OneBatch(sampler.policy, sampler.mdp, table, J).gradients(rows, differentiated(rows))
+        total, square = total + g.sum(0), square + float(g.square().sum())
+    return max(0.0, square - float(total @ total) / n) / (n - 1)

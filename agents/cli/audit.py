@@ -56,16 +56,13 @@ def setting(
     seed: int, library: str | None,
 ) -> Setting:  # fmt: skip
     """ENV with three tables drawn from N(0, 1/2^2); for another library's losses by default a small language model."""
-    if env is None and library is not None:
-        problem, policies = _small_language_model(library)
+    small = env is None and library is not None
+    if small:
+        problem = small_text(1.0 if gamma is None else gamma)
     else:
         problem = load(env or DEFAULT, DEFAULT_GAMMA if env is None and gamma is None else gamma)
-    mdp = problem.mdp if gamma is None else problem.mdp.with_gamma(gamma)
-    if horizon is not None:
-        mdp = unroll(mdp, horizon)
-    if env is not None or library is None:
-        generator = torch.Generator().manual_seed(seed)
-        policies = [starting_policy(mdp, generator) for _ in range(3)]
+    mdp = problem.mdp if horizon is None else unroll(problem.mdp, horizon)
+    policies = _small_language_models(library) if library is not None and small else _tables(mdp, seed)
     return Setting(
         _title(problem.name, mdp, horizon, group_size, groups, samples), mdp, policies[0], policies[1], policies[2],
         group_size, groups, samples, seed,
@@ -79,20 +76,25 @@ def _title(name: str, mdp: FiniteMDP, horizon: int | None, group_size: int, grou
     return f"{name.removesuffix('-v0')}, gamma {mdp.gamma:g}{limit}; a batch is {batch}{drawn}"
 
 
-def _small_language_model(library: str) -> tuple[Problem, list[SoftmaxPolicy]]:
-    """A one-layer Llama with three tokens, and two others of its kind; completions of at most three tokens."""
+def _tables(mdp: FiniteMDP, seed: int) -> list[SoftmaxPolicy]:
+    generator = torch.Generator().manual_seed(seed)
+    return [starting_policy(mdp, generator) for _ in range(3)]
+
+
+def _small_language_models(library: str) -> list[SoftmaxPolicy]:
+    """A one-layer Llama with three tokens, and two others of its kind."""
     small = _library("instance", library)
-    return small_text(), [SoftmaxPolicy(small.NextToken(small.tiny_llama(seed))) for seed in (0, 2, 1)]
+    return [SoftmaxPolicy(small.NextToken(small.tiny_llama(seed))) for seed in (0, 2, 1)]
 
 
-def small_text() -> Problem:
-    """One prompt; R = (number of 1s) / 2 + 1 if the last token is 2, less 0.2 for each token."""
+def small_text(gamma: float) -> Problem:
+    """One prompt, at most three tokens; R = (number of 1s) / 2 + 1 if the last one is 2, less 0.2 for each token."""
 
     def reward(prompt: envs.token.Tokens, completion: envs.token.Tokens) -> float:
         del prompt
         return completion.count(1) / 2 + (completion[-1] == 2) - 0.2 * len(completion)
 
-    return Problem("SmallLlama", envs.TokenMDP(3, 3, reward, prompts=[(0,)], eos=2).finite())
+    return Problem("SmallLlama", envs.TokenMDP(3, 3, reward, prompts=[(0,)], eos=2, gamma=gamma).finite())
 
 
 def cases(at: Setting, loss: str | None, library: str | None) -> list[Case]:

@@ -59,15 +59,16 @@ def variances(problem: Problem, policy: SoftmaxPolicy) -> Variances:
     """The whole return, reward-to-go, and both with the best baselines, in the parameters of the policy."""
     mdp = problem.mdp
     with torch.no_grad():
-        v = evaluate(mdp, policy.matrix(mdp).cpu().numpy()).v
+        pi = policy.matrix(mdp).cpu().numpy()
+    v, h = evaluate(mdp, pi).v, log_preferences(policy, mdp)
     J = in_preferences(policy, mdp, torch.eye(dimension(policy), dtype=torch.float64))
     start = float(mdp.start @ v)
     rows: list[tuple[str, bool, Any]] = []
     best_state, left_out = v, ""
-    if len(never_ending(mdp, np.asarray(policy.matrix(mdp).detach().cpu()))):
+    if len(never_ending(mdp, pi)):
         left_out = "\nG_0 is left out: episodes do not end, and its sum of scores does not converge."
     for to_go, what in ((True, "G_t"),) if left_out else ((False, "G_0"), (True, "G_t")):
-        best = best_baselines(mdp, log_preferences(policy, mdp), directions=J, to_go=to_go)
+        best = best_baselines(mdp, h, directions=J, to_go=to_go)
         rows += [
             (what, to_go, 0.0),
             (f"{what}, b = J = {start:.6g}", to_go, start),

@@ -14,6 +14,8 @@ from agents.policies.softmax import live_log_probabilities
 from mdp import Episodes, FiniteMDP, evaluate, return_weighted_visits
 from mdp.control.em import check_rewards
 
+ITERATIONS = 200  # of one M-step, at most
+
 
 class ExactAscent:
     """Gradient ascent on J itself: theta <- theta + alpha grad J(theta), grad J exact. Episodes are not read.
@@ -55,12 +57,12 @@ class ExactEM:
     ValueError for a reward below 0 and a policy with top_k or top_p, TypeError for one that is not float64.
     """
 
-    def __init__(self, policy: SoftmaxPolicy, mdp: FiniteMDP, *, iterations: int = 200) -> None:
+    def __init__(self, policy: SoftmaxPolicy, mdp: FiniteMDP) -> None:
         check_double(policy)
         check_rewards(mdp)
         if policy.top_k is not None or policy.top_p is not None:
             raise ValueError("EM moves pi freely, and top_k or top_p cut actions off: the M-step has no gradient there")
-        self.policy, self.mdp, self.iterations = policy, mdp, iterations
+        self.policy, self.mdp = policy, mdp
 
     def update(self, episodes: Episodes) -> Metrics:
         """One EM step; {"loss", "gradient_norm"} of the M-step at its end: near 0 where it reached the maximum."""
@@ -74,7 +76,7 @@ class ExactEM:
             return -(weight * torch.where(weight > 0, log_pi, 0.0)).sum()
 
         solver = torch.optim.LBFGS(
-            self.policy.parameters(), max_iter=self.iterations, tolerance_grad=1e-12, tolerance_change=0.0,
+            self.policy.parameters(), max_iter=ITERATIONS, tolerance_grad=1e-12, tolerance_change=0.0,
             history_size=20, line_search_fn="strong_wolfe",
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from agents.selftest.mistakes import MISTAKES, Mistake
 from agents.selftest.worlds import World, random_world
 
 WORLDS, WORLDS_OF_MISTAKES = 200, 10
-PRECISION = 1e-9  # relative: of a scale, and of a correct loss
+PRECISION = 1e-10  # relative: of a scale, and of a correct loss
 
 
 class Outcome(NamedTuple):
@@ -85,7 +85,7 @@ def _caught(mistake: Mistake, world: World, tick: Callable[[], None]) -> bool:
 
 
 def _accepted(case: Case, scale: float, world: World, tick: Callable[[], None]) -> bool:
-    """The expected gradient is `scale` times the true one, to 1e-9."""
+    """The expected gradient is `scale` times the true one, to 1e-10."""
     tick()
     found = audit(
         case.loss, world.policy, world.mdp, group_size=GROUP, objective=case.objective, behaviour=case.behaviour,
