@@ -15,6 +15,7 @@ from agents.exact import (
     natural_gradient,
     regularised_objective,
 )
+from agents.language import LanguageModelPolicy, load_model, load_tokenizer, random_model
 from agents.learning import (
     ExactAscent,
     ExactEM,
@@ -38,6 +39,7 @@ __all__ = [
     "ExactValues",
     "GradientMoments",
     "History",
+    "LanguageModelPolicy",
     "LearnedValues",
     "LinearPreferences",
     "MLPPreferences",
@@ -55,10 +57,13 @@ __all__ = [
     "exact_objective",
     "gradient_moments",
     "likelihood",
+    "load_model",
+    "load_tokenizer",
     "natural_gradient",
     "pgcheck",
     "plain_ascent",
     "plot_reports",
+    "random_model",
     "regularised_objective",
     "rollout",
     "train",

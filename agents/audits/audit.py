@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.audits.batches import Batches, Order
-from agents.audits.expectation import Expected, OneBatch, all_directions
+from agents.audits.expectation import Expected, OneBatch
 from agents.audits.gradients import LOOPED, PROBES, Differentiated, Loss
 from agents.audits.progress import watched
 from agents.audits.result import Audit, described, described_policy
 from agents.audits.sampling import Sampler, sampled
 from agents.audits.trajectories import Listed, Table, listed
+from agents.exact.moments import all_directions
 from agents.exact.objective import EPS, check_double, exact_gradient, flat_gradient, rounding
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, discounted_return

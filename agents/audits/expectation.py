@@ -18,7 +18,6 @@ from torch import Tensor
 
 from agents.audits.gradients import Gradients
 from agents.audits.trajectories import Table
-from agents.exact.moments import dimension, in_preferences
 from agents.exact.objective import flat_gradient
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP
@@ -102,9 +101,3 @@ class OneBatch:
             )
             z = (z.reshape(B, S, self.A) + by_state.reshape(B, S, 1) * self.surprise).reshape(-1)
         return z.reshape(B, n) @ self.J
-
-
-def all_directions(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
-    """d log pi / d theta, (SA, K): all coordinates of theta, or fewer columns that give every gradient its length."""
-    J = in_preferences(policy, mdp, torch.eye(dimension(policy), dtype=torch.float64))
-    return J if J.shape[1] <= J.shape[0] else np.linalg.qr(J.T).R.T

@@ -16,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.audits.expectation import Expected, OneBatch, all_directions, outside_vector
+from agents.audits.expectation import Expected, OneBatch, outside_vector
 from agents.audits.gradients import PROBES, Differentiated, Loss
 from agents.audits.progress import watched
 from agents.audits.rarity import LARGEST, rare
 from agents.audits.result import Audit, Sampled
 from agents.audits.trajectories import Table
 from agents.checks.errors import z_scores
-from agents.exact.moments import in_preferences
+from agents.exact.moments import all_directions, in_preferences
 from agents.learning.rollout import rollout
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP

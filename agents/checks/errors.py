@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.exact.moments import dimension, in_preferences, preference_moments
+from agents.exact.moments import all_directions, dimension, in_preferences, preference_moments
 from agents.exact.objective import exact_gradient
 from agents.losses import ReinforceLoss
 from agents.policies import SoftmaxPolicy
@@ -38,6 +38,8 @@ def estimator_moments(policy: SoftmaxPolicy, mdp: FiniteMDP, loss: Any = None) -
 
 def trace(policy: SoftmaxPolicy, mdp: FiniteMDP, moments: Moments) -> float:
     """E|estimate - mean|^2 of one episode: the sum of the variances of all coordinates of theta."""
+    if dimension(policy) > mdp.admissible.size:
+        return float(moments.variances(all_directions(policy, mdp)).sum())
     chunks = range(0, dimension(policy), CHUNK)
     return sum(float(moments.variances(in_preferences(policy, mdp, _axes(policy, k))).sum()) for k in chunks)
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from agents.checks.errors import trace
 from agents.cli.problems import Problem
 from agents.cli.records import versions
-from agents.exact.moments import dimension, in_preferences, log_preferences, preference_moments
+from agents.exact.moments import jacobian, log_preferences, preference_moments
 from agents.exact.objective import exact_gradient
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, best_baselines, evaluate
@@ -61,7 +61,7 @@ def variances(problem: Problem, policy: SoftmaxPolicy) -> Variances:
     with torch.no_grad():
         pi = policy.matrix(mdp).cpu().numpy()
     v, h = evaluate(mdp, pi).v, log_preferences(policy, mdp)
-    J = in_preferences(policy, mdp, torch.eye(dimension(policy), dtype=torch.float64))
+    J = jacobian(policy, mdp)
     start = float(mdp.start @ v)
     rows: list[tuple[str, bool, Any]] = []
     best_state, left_out = v, ""

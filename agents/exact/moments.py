@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from agents.exact.objective import check_double, split
+from agents.exact.objective import check_double, flat_gradient, split
 from agents.policies.preferences import as_tensor
 from agents.policies.softmax import SoftmaxPolicy, live_log_probabilities
 from mdp import FiniteMDP, Moments, reinforce_moments
@@ -49,10 +49,14 @@ def gradient_moments(
     """
     moments = preference_moments(policy, mdp, baseline=baseline, to_go=to_go, discounted=discounted)
     d = dimension(policy)
-    u = torch.eye(d, dtype=torch.float64) if directions is None else torch.as_tensor(directions)
-    if u.ndim != 2 or len(u) != d:
-        raise ValueError(f"directions have shape {tuple(u.shape)}, not (d, K) with d = {d}")
-    mean, covariance = moments.along(in_preferences(policy, mdp, u))
+    if directions is None:
+        U = jacobian(policy, mdp)
+    else:
+        u = torch.as_tensor(directions)
+        if u.ndim != 2 or len(u) != d:
+            raise ValueError(f"directions have shape {tuple(u.shape)}, not (d, K) with d = {d}")
+        U = in_preferences(policy, mdp, u)
+    mean, covariance = moments.along(U)
     like = next(policy.parameters())
     return GradientMoments(as_tensor(mean, like), as_tensor(covariance, like))
 
@@ -95,9 +99,35 @@ def in_preferences(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) ->
 
     never = log_pi(theta).detach() == -torch.inf
     columns = [torch.func.vmap(along)(part) for part in torch.split(directions.to(like).T, CHUNK)]
-    live = torch.cat(columns).masked_fill(never, 0.0).cpu().numpy()  # (K, L, A)
+    return _all_states(torch.cat(columns).masked_fill(never, 0.0), mdp)
+
+
+def jacobian(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
+    """J_h, (SA, d): a forward derivative for each coordinate of theta, or a backward one for each (s, a), what is less.
+
+    0 in terminal states, for actions that are never taken, and for parameters that are frozen.
+    """
+    d = dimension(policy)
+    if d <= mdp.admissible[~mdp.terminal].sum():
+        return in_preferences(policy, mdp, torch.eye(d, dtype=torch.float64))
+    log_pi = live_log_probabilities(policy, mdp)
+    J = np.zeros((*mdp.admissible.shape, d))
+    for s, row in zip(np.flatnonzero(~mdp.terminal), log_pi, strict=True):
+        for a in (row > -torch.inf).nonzero()[:, 0].tolist():
+            J[s, a] = flat_gradient(policy, row[a], retain_graph=True).cpu().numpy()
+    return J.reshape(-1, d)
+
+
+def all_directions(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
+    """J_h, or fewer columns that give every gradient its length: (SA, K), K at most d and SA."""
+    J = jacobian(policy, mdp)
+    return J if J.shape[1] <= J.shape[0] else np.linalg.qr(J.T).R.T
+
+
+def _all_states(live: Tensor, mdp: FiniteMDP) -> NDArray[np.float64]:
+    """Rows of derivatives (K, L, A) of the non-terminal states as (SA, K)."""
     U = np.zeros((len(live), *mdp.admissible.shape))
-    U[:, ~mdp.terminal] = live
+    U[:, ~mdp.terminal] = live.cpu().numpy()
     return U.reshape(len(live), -1).T
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.exact.moments import dimension, in_preferences
+from agents.exact.moments import jacobian
 from agents.exact.objective import check_double
 from agents.policies import SoftmaxPolicy
 from agents.policies.preferences import as_tensor
@@ -34,6 +34,6 @@ def natural_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
     chain = Chain(mdp, checked_policy(mdp, pi))
     v, q, _ = values(chain)
     root = np.sqrt(visits(chain)[:, None] * pi).reshape(-1, 1)
-    J = in_preferences(policy, mdp, torch.eye(dimension(policy), dtype=torch.float64))
+    J = jacobian(policy, mdp)
     x = np.linalg.lstsq(root * J, root[:, 0] * advantages(mdp, v, q).ravel(), rcond=1e-12)[0]
     return as_tensor(x, next(policy.parameters()))

@@ -139,6 +139,7 @@ def _round(
         after, reward, ends, cuts, info = envs.step(action)
         steps.append(_Step(state[:n], np.array(seen)[:n], None if mask is None else mask[:n], action[:n], log_prob[:n],
                            np.where(playing, reward, 0.0)[:n], playing[:n]))  # fmt: skip
+        after = np.where(playing.reshape(-1, *[1] * (after.ndim - 1)), after, seen)  # an episode that is over stays so
         terminated |= playing & ends
         truncated |= playing & cuts & ~ends
         if max_steps is not None and len(steps) >= max_steps:

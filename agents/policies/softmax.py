@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.policies.decoding import top_k_mask, top_p_mask
+from agents.policies.decoding import draw, top_k_mask, top_p_mask
 from agents.policies.preferences import as_tensor
 from mdp import Episodes, FiniteMDP
 
@@ -43,10 +43,20 @@ class SoftmaxPolicy(nn.Module):
         observations (N, ...); admissible (N, A) bool, None: every action. Raises ValueError for a row without any, and
         for preferences of another shape.
         """
-        like = next(self.parameters())
-        h: Tensor = self.preferences(as_tensor(observations, like)) / self.temperature
+        return torch.log_softmax(self.shaped(self._preferences(observations), admissible), dim=-1)
+
+    forward = log_probabilities
+
+    def _preferences(self, observations: Any) -> Tensor:
+        h: Tensor = self.preferences(as_tensor(observations, next(self.parameters())))
+        return h
+
+    def shaped(self, h: Tensor, admissible: Any = None) -> Tensor:
+        """Preferences (N, A) whose plain softmax is pi: h / temperature, -inf for actions that cannot be drawn."""
+        if self.temperature != 1:
+            h = h / self.temperature
         if admissible is not None:
-            allowed = as_tensor(admissible, like).bool()
+            allowed = as_tensor(admissible, h).bool()
             if h.shape != allowed.shape:
                 raise ValueError(f"the preferences have shape {tuple(h.shape)}, admissible {tuple(allowed.shape)}")
             if not allowed.any(-1).all():
@@ -56,9 +66,7 @@ class SoftmaxPolicy(nn.Module):
             h = h.masked_fill(~top_k_mask(h.detach(), self.top_k), -torch.inf)
         if self.top_p is not None:
             h = h.masked_fill(~top_p_mask(h.detach(), self.top_p), -torch.inf)
-        return torch.log_softmax(h, dim=-1)
-
-    forward = log_probabilities
+        return h
 
     @torch.no_grad()
     def greedy(self, observations: Any, admissible: Any = None) -> Tensor:
@@ -67,12 +75,10 @@ class SoftmaxPolicy(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, observations: Any, admissible: Any = None, memory: None = None, *, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, None]:
+        self, observations: Any, admissible: Any = None, memory: Any = None, *, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Any]:
         """(actions (N,), log pi of each (N,), memory). memory is None: a table has nothing to remember."""
-        log_pi = self.log_probabilities(observations, admissible)
-        actions = torch.multinomial(log_pi.exp(), 1, generator=generator)
-        return actions[:, 0], log_pi.gather(1, actions)[:, 0], memory
+        return *draw(self.shaped(self._preferences(observations), admissible), generator), memory
 
     def matrix(self, mdp: FiniteMDP, /) -> Tensor:
         """pi(a|s) of every state, (S, A), differentiable; zeros in terminal states."""

@@ -38,9 +38,9 @@ def completions() -> FiniteMDP:
 
 @cache
 def llama(seed: int = 0) -> SoftmaxPolicy:
-    from agents.libraries.instance import NextToken, tiny_llama
+    from agents.libraries.instance import tiny_llama
 
-    return SoftmaxPolicy(NextToken(tiny_llama(seed)))
+    return tiny_llama(seed)
 
 
 @cache

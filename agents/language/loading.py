@@ -1,0 +1,66 @@
+"""Models and tokenizers of transformers, from a folder or with random weights; no other file imports transformers.
+
+It is imported when a model is loaded, so that `import agents` works without it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def load_model(
+    folder: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32, gguf_file: str | None = None
+) -> Any:
+    """The causal language model in a folder (config.json, model.safetensors), in evaluation mode. Nothing is fetched.
+
+    gguf_file: a file of that folder to read in place of them. Raises ValueError for a folder that holds no model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    path = _checked(folder, gguf_file or "config.json")
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, use_safetensors=True, gguf_file=gguf_file
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no causal language model: {error}") from error
+    model.train(False)
+    return model
+
+
+def load_tokenizer(folder: str | os.PathLike[str], *, gguf_file: str | None = None) -> Any:
+    """The tokenizer in a folder. Raises ValueError where there is none."""
+    from transformers import AutoTokenizer
+
+    path = _checked(folder, gguf_file or "config.json")
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, gguf_file=gguf_file)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no tokenizer: {error}") from error
+
+
+def _checked(folder: str | os.PathLike[str], file: str) -> Path:
+    path = Path(folder)
+    if not (path / file).is_file():
+        raise ValueError(f"{path} is no model: {file} is missing, beside model.safetensors and a tokenizer")
+    return path
+
+
+def random_model(kind: str, *, seed: int = 0, **settings: Any) -> Any:
+    """A causal language model with random weights, in float32 and evaluation mode.
+
+    kind is transformers' model_type ("llama", "gpt2"), settings those of its config. The weights are drawn with `seed`;
+    the global random state is left as it was.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(kind, **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    model.train(False)
+    return model
