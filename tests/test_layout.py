@@ -26,7 +26,8 @@ AT_THE_TOP = {
 }
 IN_FUNCTIONS = {
     "mdp": {"gymnasium", "scipy.optimize", "matplotlib"},  # each is needed by one function only, and slow to import
-    "agents": {"transformers"},  # when a model is loaded from a path
+    # when a model is loaded from a path; when a model is sharded (slow to import)
+    "agents": {"transformers", "torch.distributed"},
 }
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.learning.steps import Metrics, plain_ascent
+from agents.learning.pieces import Pieces, checked
+from agents.learning.processes import Alone
+from agents.learning.steps import Metrics, outcome, plain_ascent
 from agents.losses import Batch, ReinforceLoss, returns_to_go
+from agents.losses.kl import log_ratio
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, evaluate
 
@@ -17,10 +21,12 @@ from mdp import Episodes, FiniteMDP, evaluate
 class Reinforce:
     """REINFORCE (S&B section 13.3): `update(episodes)` makes one step down `loss(batch)`.
 
-    loss: any function of a `Batch` that gives a scalar, by default `ReinforceLoss()`; the very same function is
-    minimised that a check sees. optimizer: over policy.parameters(), by default plain gradient ascent with step 0.1.
-    reference: a frozen policy, for losses with a KL. A loss whose baseline is a `LearnedValues` teaches it after the
-    step.
+    loss         any function of a `Batch` that gives a scalar, by default `ReinforceLoss()`; the very same function is
+                 minimised that a check sees. A loss whose baseline is a `LearnedValues` teaches it after the step
+    optimizer    over policy.parameters(), by default plain gradient ascent with step 0.1
+    reference    a frozen policy, for losses with a KL
+    pieces       the episodes go through the policy in so many parts; the gradient is the same (`learning.pieces`)
+    processes    of `learning.processes`: each brings its own episodes, the gradient is that of them all
     """
 
     def __init__(
@@ -30,29 +36,52 @@ class Reinforce:
         loss: Callable[[Batch], Tensor] | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         reference: SoftmaxPolicy | None = None,
+        pieces: int = 1,
+        processes: Alone | None = None,
     ) -> None:
         self.policy, self.loss, self.reference = policy, ReinforceLoss() if loss is None else loss, reference
         self.optimizer = plain_ascent(policy) if optimizer is None else optimizer
+        self.processes = Alone() if processes is None else processes
+        self._pieces = Pieces(policy, self.loss, reference=reference, pieces=pieces, processes=self.processes)
 
     def update(self, episodes: Episodes) -> Metrics:
-        """One step; {"loss", "gradient_norm"}. Raises ValueError where the loss is not a finite scalar."""
-        batch = Batch.of(self.policy, episodes, reference=self.reference)
-        loss = self.loss(batch)
-        if loss.ndim != 0 or not torch.isfinite(loss):
-            raise ValueError(f"the loss must be a finite scalar, not {loss}")
-        metrics = _step(self.policy, self.optimizer, loss)
+        """One step; the loss, the gradient's norm, entropy, KL, and where the time went: see `History`.
+
+        Raises ValueError where the loss is not a finite scalar.
+        """
+        began = perf_counter()
+        self.optimizer.zero_grad()
+        if self._pieces.pieces == 1 and self.processes.world == 1:
+            batch = Batch.of(self.policy, episodes, reference=self.reference)
+            loss, scoring = checked(self.loss(batch)), perf_counter() - began
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            episodes, batch, loss, scoring = self._pieces.backward(episodes)
+        differentiated = perf_counter()
+        norm = gradient_norm(self.policy)
+        self.optimizer.step()
         baseline = getattr(self.loss, "baseline", None)
         if isinstance(baseline, LearnedValues):
             baseline.learn(batch)
-        return metrics
+        times = {"scoring_s": scoring, "backward_s": differentiated - began - scoring}
+        times["optimizer_s"] = perf_counter() - differentiated
+        return {"loss": float(loss.detach()), "gradient_norm": norm} | outcome(episodes) | surprises(batch) | times
 
 
-def _step(policy: SoftmaxPolicy, optimizer: torch.optim.Optimizer, loss: Tensor) -> Metrics:
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.stack([p.grad.norm() for p in policy.parameters() if p.grad is not None]).norm()
-    optimizer.step()
-    return {"loss": float(loss.detach()), "gradient_norm": float(norm)}
+def gradient_norm(policy: torch.nn.Module) -> float:
+    """The Euclidean norm of the whole gradient, of shards too."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None])
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # a DTensor: of shards
+
+
+@torch.no_grad()
+def surprises(batch: Batch) -> Metrics:
+    """The means over all steps of -log pi and of log pi - log reference: entropy and KL, unbiased on policy."""
+    steps = batch.mask.sum().clamp(min=1)
+    found = {"entropy": float(-batch.log_probs.sum() / steps)}
+    if batch.reference_log_probs is not None:
+        found["kl"] = float(torch.where(batch.mask, log_ratio(batch), 0.0).sum() / steps)
+    return found
 
 
 class LearnedValues:

@@ -20,6 +20,7 @@ from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, Simulator
 from mdp.model.table import checked_gamma
 from mdp.prediction.graph import may_never_end
+from mdp.sampling.episodes import joined
 
 
 def rollout(
@@ -103,8 +104,8 @@ def _played(
     rounds = []
     for first in range(0, episodes, envs.num_envs):
         n = min(envs.num_envs, episodes - first)  # the last round's first n copies: chosen before anything is known
-        rounds.append(_round(policy, envs, n, group_size, generator, max_steps))
-    return _joined(rounds, gamma, group_size)
+        rounds.append(_round(policy, envs, n, group_size, generator, max_steps, gamma))
+    return joined(rounds)
 
 
 def _gamma(envs: VectorEnv[Any, Any, Any], gamma: float | None) -> float:
@@ -120,9 +121,9 @@ def _gamma(envs: VectorEnv[Any, Any, Any], gamma: float | None) -> float:
 
 def _round(
     policy: SoftmaxPolicy, envs: VectorEnv[Any, Any, Any], n: int, group_size: int,
-    generator: torch.Generator, max_steps: int | None,
-) -> tuple[list[_Step], NDArray[np.bool_], NDArray[np.bool_]]:  # fmt: skip
-    """One episode of each copy; the first n are kept. (steps, terminated (n,), truncated (n,))."""
+    generator: torch.Generator, max_steps: int | None, gamma: float,
+) -> Episodes:  # fmt: skip
+    """One episode of each copy; the first n are kept."""
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     seen, info = envs.reset(seed=seed, options={"group_size": group_size} if group_size > 1 else None)
     _check_groups(np.asarray(seen), group_size)
@@ -145,7 +146,7 @@ def _round(
         if max_steps is not None and len(steps) >= max_steps:
             truncated |= ~(terminated | truncated)
         seen = after
-    return steps, terminated[:n], truncated[:n]
+    return _episodes(steps, terminated[:n], truncated[:n], gamma, group_size)
 
 
 def _check_groups(seen: NDArray[Any], group_size: int) -> None:
@@ -165,33 +166,25 @@ def _mask(info: dict[str, Any]) -> NDArray[np.bool_] | None:
     return mask | ~mask.any(axis=1, keepdims=True)
 
 
-def _joined(
-    rounds: list[tuple[list[_Step], NDArray[np.bool_], NDArray[np.bool_]]], gamma: float, group_size: int
+def _episodes(
+    steps: list[_Step], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_], gamma: float, group_size: int
 ) -> Episodes:
-    T = max(len(steps) for steps, _, _ in rounds)
+    def field(name: str) -> NDArray[Any]:  # (n, T, ...)
+        return np.stack([getattr(step, name) for step in steps], axis=1)
 
-    def field(name: str) -> NDArray[Any]:  # (N, T, ...), rounds below one another, 0 after their last step
-        parts = []
-        for steps, _, _ in rounds:
-            x = np.stack([getattr(step, name) for step in steps], axis=1)
-            parts.append(np.pad(x, [(0, 0), (0, T - len(steps))] + [(0, 0)] * (x.ndim - 2)))
-        return np.concatenate(parts)
-
-    playing = field("playing")
-    n = len(playing)
-    seen = field("seen")
-    masked = rounds[0][0][0].mask is not None
+    playing, seen = field("playing"), field("seen")
+    n, T = playing.shape
     return Episodes(
         states=np.where(playing, field("state"), -1),
         actions=np.where(playing, field("action"), 0),
         rewards=field("reward"),
         lengths=playing.sum(1),
-        terminated=np.concatenate([terminated for _, terminated, _ in rounds]),
-        truncated=np.concatenate([truncated for _, _, truncated in rounds]),
+        terminated=terminated,
+        truncated=truncated,
         gamma=gamma,
         sight=np.arange(n * T).reshape(n, T),
         sights=seen.reshape(n * T, *seen.shape[2:]),
-        choices=field("mask").reshape(n * T, -1) if masked else None,
+        choices=None if steps[0].mask is None else field("mask").reshape(n * T, -1),
         group=np.arange(n) // group_size,
         behaviour_log_probs=np.where(playing, field("log_prob"), 0.0),
     )

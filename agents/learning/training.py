@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,20 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from agents.learning.rollout import rollout
-from agents.learning.steps import Agent
-from mdp import Episodes, FiniteMDP, discounted_return, evaluate
+from agents.learning.steps import Agent, outcome
+from mdp import Episodes, FiniteMDP, evaluate
 
-COLUMNS = ("update", "episodes", "sampled_return", "standard_error", "mean_length", "J", "loss", "gradient_norm")
+COLUMNS = ("update", "episodes", "sampled_return", "standard_error", "mean_length", "J", "loss", "gradient_norm",
+           "entropy", "kl", "sampling_s", "scoring_s", "backward_s", "optimizer_s")  # fmt: skip
 
 
 @dataclass
 class History:
     """One row (a dict) for each update, update 0 being the start. J is nan where the source is no FiniteMDP.
 
-    sampled_return and its standard_error are those of the episodes that the update was made from.
+    sampled_return and its standard_error are those of the episodes that the update was made from; entropy is the mean
+    of -log pi(A_t|S_t) over their steps, kl that of log pi - log reference: both unbiased. The last columns are where
+    the time went, in seconds.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -57,21 +61,27 @@ def train(
     episodes: int = 100,
     group_size: int = 1,
     max_steps: int | None = None,
-    generator: torch.Generator,
+    generator: torch.Generator | Callable[[int], torch.Generator],
     progress: Callable[[dict[str, float]], None] | None = None,
+    history: History | None = None,
 ) -> History:
     """`updates` times: roll out `episodes` episodes, update the agent, note what happened.
+
+    generator   for all updates, or a function that gives the one of update k = 1, 2, ...
+    history     of an earlier run, to go on after its last update until there are `updates` in all
 
     progress is called with every row. An interrupt (ctrl-C) ends training; what was noted is returned, marked.
     Raises TrainingStopped, with the history, where an update goes wrong.
     """
-    history = History([_row(0, 0, None, _exact(agent, source), {})])
+    history = History([_row(0, 0, None, _exact(agent, source), {})]) if history is None else history
     try:
-        for k in range(1, updates + 1):
+        for k in range(len(history.rows), updates + 1):
+            began = perf_counter()
+            drawn_by = generator(k) if callable(generator) else generator
             played = rollout(
-                agent.policy, source, episodes, group_size=group_size, generator=generator, max_steps=max_steps
+                agent.policy, source, episodes, group_size=group_size, generator=drawn_by, max_steps=max_steps
             )
-            metrics = agent.update(played)
+            metrics = {"sampling_s": perf_counter() - began} | agent.update(played)
             history.rows.append(_row(k, k * episodes, played, _exact(agent, source), metrics))
             if progress:
                 progress(history.rows[-1])
@@ -83,13 +93,8 @@ def train(
 
 
 def _row(update: int, seen: int, played: Episodes | None, J: float, metrics: dict[str, float]) -> dict[str, float]:
-    row = dict.fromkeys(COLUMNS, float("nan")) | {"update": update, "episodes": seen, "J": J} | metrics
-    if played is not None:
-        G = discounted_return(played.rewards, played.gamma)
-        row["sampled_return"] = float(G.mean())
-        row["standard_error"] = float(G.std(ddof=1) / np.sqrt(len(G))) if len(G) > 1 else float("nan")
-        row["mean_length"] = float(played.lengths.mean())
-    return row
+    row = dict.fromkeys(COLUMNS, float("nan")) | {"update": update, "episodes": seen, "J": J}
+    return row | ({} if played is None else outcome(played)) | metrics
 
 
 def _exact(agent: Agent, source: FiniteMDP | VectorEnv[Any, Any, Any]) -> float:

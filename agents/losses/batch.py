@@ -59,10 +59,16 @@ class Batch:
     @classmethod
     def of(cls, policy: SoftmaxPolicy, episodes: Episodes, *, reference: SoftmaxPolicy | None = None) -> Batch:
         """The batch of some episodes, scored by `policy` (and by a frozen `reference`)."""
-        log_probs = policy.log_prob(episodes)
-        played = episodes.behaviour_log_probs
         with torch.no_grad():
             reference_log_probs = None if reference is None else reference.log_prob(episodes)
+        return cls.scored(episodes, policy.log_prob(episodes), reference_log_probs, lambda: policy.entropies(episodes))
+
+    @classmethod
+    def scored(
+        cls, episodes: Episodes, log_probs: Tensor, reference_log_probs: Tensor | None, entropies: Callable[[], Tensor]
+    ) -> Batch:
+        """The batch of some episodes whose log-probabilities (N, T) are known; entropies() is called when read."""
+        played = episodes.behaviour_log_probs
         return cls(
             rewards=as_tensor(episodes.rewards, log_probs).to(log_probs.dtype),
             actions=as_tensor(episodes.actions, log_probs),
@@ -77,5 +83,5 @@ class Batch:
             truncated=as_tensor(episodes.truncated, log_probs),
             states_are_known=not (episodes.states[episodes.mask] < 0).any(),
             _observations=lambda: as_tensor(episodes.observations, log_probs),
-            _entropies=lambda: policy.entropies(episodes),
+            _entropies=entropies,
         )

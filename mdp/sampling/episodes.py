@@ -9,7 +9,8 @@ What the agent saw is kept once for each distinct sight, not once for each step:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,3 +68,54 @@ class Episodes:
     def admissible(self) -> Bools | None:
         """(N, T, A) bool, or None where every action is always admissible."""
         return None if self.choices is None else self.choices[self.sight]
+
+    def rows(self, index: Ints | slice) -> Episodes:
+        """Some of the episodes, padded to the longest of them; their group numbers stay."""
+        lengths = self.lengths[index]
+        T = int(lengths.max(initial=0))
+        played = self.behaviour_log_probs
+        return replace(
+            self,
+            **{name: getattr(self, name)[index, :T] for name in ("states", "actions", "rewards", "sight")},
+            **{name: getattr(self, name)[index] for name in ("lengths", "terminated", "truncated", "group")},
+            behaviour_log_probs=None if played is None else played[index, :T],
+        )
+
+
+def joined(parts: Sequence[Episodes]) -> Episodes:
+    """The episodes of all parts, in order, padded to the longest; groups of different parts stay apart.
+
+    behaviour_log_probs are kept where every part has them. Raises ValueError for parts of different problems.
+    """
+    first = parts[0]
+    if any(part.gamma != first.gamma or (part.choices is None) != (first.choices is None) for part in parts):
+        raise ValueError("the parts have different discounts, or only some of them tell which actions were admissible")
+    T = max(part.rewards.shape[1] for part in parts)
+
+    def padded(name: str, fill: float = 0) -> NDArray[Any]:
+        x = [getattr(part, name) for part in parts]
+        return np.concatenate([np.pad(y, [(0, 0), (0, T - y.shape[1])], constant_values=fill) for y in x])
+
+    def end_to_end(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    def numbered(name: str, counts: list[int]) -> NDArray[Any]:  # each part's numbers go on after those before it
+        before = np.repeat(np.cumsum([0, *counts[:-1]]), [len(part) for part in parts])
+        x = end_to_end(name) if name == "group" else padded(name)
+        return np.asarray(x + before.reshape(-1, *[1] * (x.ndim - 1)))
+
+    known = all(part.behaviour_log_probs is not None for part in parts)
+    return Episodes(
+        states=padded("states", -1),
+        actions=padded("actions"),
+        rewards=padded("rewards"),
+        lengths=end_to_end("lengths"),
+        terminated=end_to_end("terminated"),
+        truncated=end_to_end("truncated"),
+        gamma=first.gamma,
+        sight=numbered("sight", [len(part.sights) for part in parts]),
+        sights=end_to_end("sights"),
+        choices=None if first.choices is None else end_to_end("choices"),
+        group=numbered("group", [int(part.group.max(initial=-1)) + 1 for part in parts]),
+        behaviour_log_probs=padded("behaviour_log_probs") if known else None,
+    )

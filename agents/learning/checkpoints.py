@@ -1,0 +1,167 @@
+"""Checkpoints: all that an update depends on, written so that a reader never sees half of one.
+
+A checkpoint is a folder update-000010 with safetensors files (parameters and the optimiser's state, in shards where
+they are sharded) and state.json (the history, the optimiser's settings, what is trained on what). Random numbers of an
+update depend on the seed and its number alone (`generator_of`), so that the number of updates is the state of all
+generators and the position in the data. It may be resumed on another number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agents.learning.processes import Alone
+from agents.learning.training import History
+
+STATE = "state.json"
+
+
+def generator_of(seed: int, update: int, rank: int = 0) -> torch.Generator:
+    """The random numbers of one update of one process."""
+    state = np.random.SeedSequence([seed, update, rank]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+class Checkpoints:
+    """Those of one run, in a folder. run: what is trained on what, for JSON; a checkpoint of another run is refused."""
+
+    def __init__(self, folder: Path, run: dict[str, Any], processes: Alone) -> None:
+        self.folder, self.processes = folder, processes
+        self.run: dict[str, Any] = json.loads(json.dumps(run))
+
+    def save(self, policy: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> Path:
+        """Write the state after the last update of `history`, once; older checkpoints go when it is there."""
+        path = self.folder / f"update-{len(history.rows) - 1:06d}"
+        if self.processes.every(path.is_dir()):
+            return path
+        new = path.with_suffix(".part")
+        if self.processes.rank == 0:
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+        self.processes.barrier()
+        _write(tensors(policy, optimizer), new, self.processes)
+        self.processes.barrier()
+        if self.processes.rank == 0:
+            rows = [_json(row) for row in history.rows]
+            state = {"run": self.run, "optimizer": _settings(policy, optimizer), "rows": rows}
+            (new / STATE).write_text(json.dumps(state, allow_nan=False))
+            self._put(new, path)
+        self.processes.barrier()
+        return path
+
+    def _put(self, new: Path, path: Path) -> None:
+        """Rename, when all is on the disk; then the older ones may go."""
+        for x in (*new.iterdir(), new):
+            _to_disk(x)
+        new.rename(path)
+        _to_disk(self.folder)
+        for other in self.folder.glob("update-*"):
+            if other != path:
+                shutil.rmtree(other)
+
+    def latest(self) -> Path | None:
+        """The last checkpoint that was written whole."""
+        whole = sorted(path for path in self.folder.glob("update-*") if path.suffix != ".part")
+        return whole[-1] if whole else None
+
+    def load(self, policy: nn.Module, optimizer: torch.optim.Optimizer) -> History:
+        """Put parameters and optimiser in the state of the latest checkpoint; its history.
+
+        Raises ValueError where there is none, or it is one of another run, and says in what they differ.
+        """
+        path = self.latest()
+        if path is None:
+            raise ValueError(f"there is no checkpoint in {self.folder} to resume")
+        state = json.loads((path / STATE).read_text())
+        for name in sorted(self.run.keys() | state["run"].keys()):
+            then, now = state["run"].get(name), self.run.get(name)
+            if then != now:
+                raise ValueError(f"{path} is of another run: its {name} was {_short(then)}, now it is {_short(now)}")
+        _prepare(policy, optimizer, state["optimizer"])
+        _read(tensors(policy, optimizer), path, self.processes)
+        return History([{k: math.nan if x is None else x for k, x in row.items()} for row in state["rows"]])
+
+
+def tensors(policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Parameters and what the optimiser remembers of each, by name; the tensors themselves."""
+    found = {}
+    for name, p in policy.named_parameters():
+        found[f"parameters.{name}"] = p.detach()
+        for key, x in optimizer.state.get(p, {}).items():
+            if isinstance(x, Tensor) and x.ndim:
+                found[f"optimizer.{name}.{key}"] = x.detach()
+    return found
+
+
+def _settings(policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's numbers: of its groups, and of each parameter (Adam's step)."""
+    groups = [{k: x for k, x in group.items() if k != "params"} for group in optimizer.param_groups]
+    state = {
+        name: {key: float(x) if not isinstance(x, Tensor) or x.ndim == 0 else None for key, x in of.items()}
+        for name, p in policy.named_parameters()
+        if (of := optimizer.state.get(p))
+    }
+    return {"groups": groups, "state": state}
+
+
+def _prepare(policy: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
+    """Give the optimiser the numbers that `_settings` noted, and empty tensors for the rest."""
+    for group, noted in zip(optimizer.param_groups, settings["groups"], strict=True):
+        group.update({k: tuple(x) if isinstance(x, list) else x for k, x in noted.items()})
+    for name, p in policy.named_parameters():
+        for key, x in settings["state"].get(name, {}).items():
+            optimizer.state[p][key] = torch.zeros_like(p) if x is None else torch.tensor(x, dtype=torch.float32)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
+
+
+def _write(values: dict[str, Tensor], folder: Path, processes: Alone) -> None:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    if processes.sharded or processes.rank == 0:
+        writer = HuggingFaceStorageWriter(path=str(folder), save_distributed=processes.sharded)
+        with _quiet():
+            save(values, storage_writer=writer, no_dist=not processes.sharded)
+
+
+def _read(values: dict[str, Tensor], folder: Path, processes: Alone) -> None:
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    with _quiet():
+        load(values, storage_reader=HuggingFaceStorageReader(path=str(folder)), no_dist=not processes.sharded)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _json(row: dict[str, float]) -> dict[str, float | None]:
+    return {k: x if math.isfinite(x) else None for k, x in row.items()}
+
+
+def _short(x: Any) -> str:
+    text = json.dumps(x)
+    return text if len(text) <= 60 else f"{text[:57]}..."
