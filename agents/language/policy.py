@@ -65,6 +65,11 @@ class LanguageModelPolicy(SoftmaxPolicy):
         self.tokenizer = tokenizer
 
     @property
+    def model(self) -> Any:
+        """The model of transformers."""
+        return self.engine.model
+
+    @property
     def engine(self) -> Transformer:
         assert isinstance(self.preferences, Transformer)
         return self.preferences

@@ -52,6 +52,9 @@ class Alone:
     def barrier(self) -> None:
         """Wait for all."""
 
+    def shard(self, model: nn.Module) -> None:
+        """Shard a model in place, layer by layer; before its optimiser is made."""
+
     def wrapped(self, scores: nn.Module) -> nn.Module:
         """The module whose forward pass takes part in what the processes do together."""
         return scores
@@ -90,7 +93,6 @@ class Processes(Alone):
         dist.barrier()
 
     def shard(self, model: nn.Module) -> None:
-        """Shard a model in place, layer by layer; before its optimiser is made."""
         from torch.distributed.fsdp import fully_shard
 
         for module in model.modules():

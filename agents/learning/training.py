@@ -18,7 +18,7 @@ from agents.learning.steps import Agent, outcome
 from mdp import Episodes, FiniteMDP, evaluate
 
 COLUMNS = ("update", "episodes", "sampled_return", "standard_error", "mean_length", "J", "loss", "gradient_norm",
-           "entropy", "kl", "sampling_s", "scoring_s", "backward_s", "optimizer_s")  # fmt: skip
+           "entropy", "kl", "sampling_s", "scoring_s", "backward_s", "optimizer_s", "tokens_per_s")  # fmt: skip
 
 
 @dataclass
@@ -27,7 +27,7 @@ class History:
 
     sampled_return and its standard_error are those of the episodes that the update was made from; entropy is the mean
     of -log pi(A_t|S_t) over their steps, kl that of log pi - log reference: both unbiased. The last columns are where
-    the time went, in seconds.
+    the time went, in seconds, and what a caller adds.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -64,21 +64,25 @@ def train(
     generator: torch.Generator | Callable[[int], torch.Generator],
     progress: Callable[[dict[str, float]], None] | None = None,
     history: History | None = None,
+    play: Callable[..., Episodes] = rollout,
 ) -> History:
     """`updates` times: roll out `episodes` episodes, update the agent, note what happened.
 
     generator   for all updates, or a function that gives the one of update k = 1, 2, ...
-    history     of an earlier run, to go on after its last update until there are `updates` in all
+    history     of an earlier run, to go on after its last update until there are `updates` in all; it grows in place
+    play        how episodes are had, with the parameters of `rollout`
 
     progress is called with every row. An interrupt (ctrl-C) ends training; what was noted is returned, marked.
     Raises TrainingStopped, with the history, where an update goes wrong.
     """
-    history = History([_row(0, 0, None, _exact(agent, source), {})]) if history is None else history
+    history = History() if history is None else history
+    if not history.rows:
+        history.rows.append(_row(0, 0, None, _exact(agent, source), {}))
     try:
         for k in range(len(history.rows), updates + 1):
             began = perf_counter()
             drawn_by = generator(k) if callable(generator) else generator
-            played = rollout(
+            played = play(
                 agent.policy, source, episodes, group_size=group_size, generator=drawn_by, max_steps=max_steps
             )
             metrics = {"sampling_s": perf_counter() - began} | agent.update(played)

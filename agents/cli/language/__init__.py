@@ -1,0 +1,1 @@
+"""The commands on language models: `exactrl train --model`, `exactrl verify --model`."""

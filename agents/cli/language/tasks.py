@@ -1,0 +1,139 @@
+"""What a language model is trained on: prompts, and a reward of text. --task addition, digits, or a JSONL file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import envs
+from agents.cli.user import user_function, what
+from envs.rewards import addition, digit_fraction
+
+DIGITS = ("My phone number is", "Count from one:", "The price was $", "The population is ")
+Messages = str | list[dict[str, str]]
+
+
+class Line(NamedTuple):
+    """A prompt, text or messages of a chat; what is right, if anything; where it stands."""
+
+    prompt: Messages
+    answer: Any
+    where: str
+
+
+class Task(NamedTuple):
+    """Prompts, and reward(prompt, completion, answer) of texts."""
+
+    name: str
+    lines: Sequence[Line]
+    reward: Callable[[str, str, Any], float]
+
+
+def load_task(name: str, reward: str | None) -> Task:
+    """addition, digits, or the JSONL file `name` with the user's reward, module:function.
+
+    Raises ValueError for another name, a reward where the task has its own or none where it has none.
+    """
+    if name in TASKS:
+        if reward is not None:
+            raise ValueError(f"the task {name} has its own reward: --reward goes with a JSONL file")
+        return TASKS[name]()
+    if not Path(name).is_file():
+        raise ValueError(f"--task takes {', '.join(TASKS)} or a JSONL file, not {name!r}")
+    if reward is None:
+        raise ValueError('a JSONL file needs --reward module:function, a function of (prompt, completion, answer)')
+    return Task(name, list(read_lines(Path(name))), user_function("--reward", reward))
+
+
+def _addition() -> Task:
+    def chat(a: int, b: int) -> Messages:
+        return [{"role": "user", "content": f"What is {a}+{b}? Answer with the number only."}]
+
+    lines = [Line(chat(a, b), a + b, f"{a}+{b}") for a in range(1, 10) for b in range(1, 10)]
+    return Task("addition", lines, lambda prompt, completion, _: addition(prompt, completion))
+
+
+def _digits() -> Task:
+    return Task(
+        "digits", [Line(x, None, repr(x)) for x in DIGITS], lambda prompt, text, _: digit_fraction(prompt, text)
+    )
+
+
+TASKS: dict[str, Callable[[], Task]] = {"addition": _addition, "digits": _digits}
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """{"prompt": text or [{"role": ..., "content": ...}, ...], "answer": anything} on each line.
+
+    Raises ValueError with the number of the line that is none.
+    """
+    seen: dict[str, int] = {}
+    with path.open(encoding="utf-8") as file:
+        for k, text in enumerate(file, 1):
+            where = f"{path}, line {k}"
+            if not text.strip():
+                raise ValueError(f"{where} is empty")
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{where} is not JSON: {error}") from None
+            prompt = line.get("prompt") if isinstance(line, dict) else None
+            if not (isinstance(prompt, str) and prompt) and not _is_chat(prompt):
+                raise ValueError(f'{where} has no "prompt": a text, or a list of {{"role": ..., "content": ...}}')
+            if (first := seen.setdefault(json.dumps(prompt), k)) != k:
+                raise ValueError(f"{where} has the prompt of line {first}: each may stand once")
+            yield Line(cast(Messages, prompt), line.get("answer"), where)
+    if not seen:
+        raise ValueError(f"{path} is empty: it needs a line for each prompt")
+
+
+def _is_chat(x: Any) -> bool:
+    return (
+        isinstance(x, list) and bool(x)
+        and all(isinstance(y, dict) and all(isinstance(y.get(k), str) for k in ("role", "content")) for y in x)
+    )  # fmt: skip
+
+
+def problem(task: Task, tokenizer: Any, *, vocabulary: int, context: int | None, horizon: int) -> envs.TokenMDP:
+    """The task as a TokenMDP in the tokens of a model, which ends at its end-of-text token or after `horizon` tokens.
+
+    Raises ValueError for a prompt without tokens, with others than the model has, or longer than its context allows.
+    """
+    ids = [encoded(tokenizer, line.prompt) for line in task.lines]
+    for line, prompt in zip(task.lines, ids, strict=True):
+        if not prompt:
+            raise ValueError(f"the prompt of {line.where} has no tokens")
+        if max(prompt) >= vocabulary:
+            raise ValueError(f"the prompt of {line.where} has token {max(prompt)}, the model {vocabulary} tokens: "
+                             f"the tokenizer does not match")  # fmt: skip
+        if context is not None and len(prompt) + horizon > context:
+            raise ValueError(f"the prompt of {line.where} has {len(prompt)} tokens: with {horizon} to come that is "
+                             f"more than the model's context of {context}")  # fmt: skip
+    where = dict(zip(ids, task.lines, strict=True))
+    if len(where) < len(ids):
+        raise ValueError(f"two prompts of {task.name} have the same tokens")
+
+    def reward(prompt: tuple[int, ...], completion: tuple[int, ...]) -> float:
+        asked, written = (tokenizer.decode(x, skip_special_tokens=True) for x in (prompt, completion))
+        try:
+            value = float(task.reward(asked, written, where[prompt].answer))
+        except Exception as error:
+            raise ValueError(f"{what(error)}; prompt {asked!r}, completion {written!r}") from error
+        if not math.isfinite(value):
+            raise ValueError(f"it is {value}, not finite; prompt {asked!r}, completion {written!r}")
+        return value
+
+    return envs.TokenMDP(vocabulary, horizon, reward, prompts=ids, eos=tokenizer.eos_token_id)
+
+
+def encoded(tokenizer: Any, prompt: Messages) -> tuple[int, ...]:
+    """Token ids; a chat by the tokenizer's template, up to where the answer begins."""
+    if isinstance(prompt, str):
+        return tuple(tokenizer(prompt).input_ids)
+    if tokenizer.chat_template is None:
+        raise ValueError("the tokenizer has no chat template: give the prompt as text")
+    text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    return tuple(tokenizer(text, add_special_tokens=False).input_ids)

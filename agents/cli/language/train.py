@@ -1,0 +1,167 @@
+"""`exactrl train --model PATH`: a language model trained by a policy gradient, by the agent code of the tables."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from agents.cli.language.losses import loss_of
+from agents.cli.language.record import CSV, FIGURE, Record, draw, seconds
+from agents.cli.language.tasks import load_task, problem
+from agents.language import LanguageModelPolicy, load_model, load_tokenizer, save_model
+from agents.learning import History, Reinforce, TrainingStopped, rollout, train
+from agents.learning.checkpoints import Checkpoints, generator_of
+from agents.learning.processes import Alone, processes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line said; what a checkpoint must agree with."""
+
+    model: str
+    task: str
+    reward: str | None
+    loss: str
+    beta: float
+    groups: int
+    group_size: int
+    tokens: int
+    lr: float
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int
+
+
+class Run:
+    """One training run: the policy, its agent, the problem, the checkpoints."""
+
+    def __init__(self, settings: Settings, out: Path, *, pieces: int, sharded: bool) -> None:
+        self.settings, self.out, self.processes = settings, out, processes(sharded=sharded)
+        s = settings
+        if s.groups % self.processes.world:
+            raise ValueError(f"{s.groups} groups cannot be shared among {self.processes.world} processes")
+        task, loss = load_task(s.task, s.reward), loss_of(s.loss, s.tokens, s.beta)
+        tokenizer, model = load_tokenizer(s.model), load_model(s.model)
+        self.checkpoints = Checkpoints(out / "checkpoints", _described(settings, model), self.processes)
+        shape: dict[str, Any] = {"temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p}
+        reference = LanguageModelPolicy(copy.deepcopy(model), **shape).requires_grad_(False) if s.beta else None
+        if sharded:
+            self.processes.shard(model)
+        self.policy = LanguageModelPolicy(model, tokenizer, **shape)
+        self.problem = problem(
+            task, tokenizer, vocabulary=model.get_input_embeddings().weight.shape[0],
+            context=getattr(model.config, "max_position_embeddings", None), horizon=s.tokens,
+        )  # fmt: skip
+        self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=s.lr, weight_decay=0.0, fused=True)
+        self.agent = Reinforce(
+            self.policy, loss=loss, optimizer=self.optimizer, reference=reference, pieces=pieces,
+            processes=self.processes,
+        )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """What is trained on what."""
+        s, n = self.settings, self.processes.world
+        among = f", {n} processes{' with shards' * self.processes.sharded}" if n > 1 else ""
+        return (
+            f"{Path(s.model).name} on {s.task} by {s.loss}, KL {s.beta:g}: {s.groups} prompts x {s.group_size} "
+            f"completions of at most {s.tokens} tokens{among}"
+        )
+
+    def write(self, history: History) -> list[Path]:
+        """The figure; what else there is was written before."""
+        draw(history, self.out / FIGURE, self.title)
+        model = [] if history.interrupted else [self.out / "model"]
+        return [self.out / CSV, self.out / FIGURE, self.checkpoints.folder, *model]
+
+    def __call__(self, *, updates: int, every: int, resume: bool, console: Console) -> History:
+        """Train until there are `updates` in all, with a checkpoint after each `every` of them and at the end.
+
+        A stop (ctrl-C, a reward that fails) leaves a checkpoint of the last whole update.
+        """
+        history = self._start(updates, resume)
+        s, n = self.settings, self.settings.groups // self.processes.world * self.settings.group_size
+        record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
+        with record, stopping(self.processes) as stopped:
+
+            def progress(row: dict[str, float]) -> None:
+                record.note(row)
+                stop = stopped()
+                if row["update"] % every == 0 or row["update"] == updates or stop:
+                    self.checkpoints.save(self.policy, self.optimizer, history)
+                if stop:
+                    raise KeyboardInterrupt
+
+            try:
+                train(
+                    self.agent, self.problem.vector_env(n), updates=updates, episodes=n, group_size=s.group_size,
+                    history=history, progress=progress, play=self.processes.together(rollout),
+                    generator=lambda k: generator_of(s.seed, k, self.processes.rank),
+                )  # fmt: skip
+            except TrainingStopped:  # before the update changed anything
+                self.checkpoints.save(self.policy, self.optimizer, history)
+                raise
+        if not history.interrupted:
+            save_model(self.policy, self.out / "model", writes=self.processes.rank == 0)
+        return history
+
+    def _start(self, updates: int, resume: bool) -> History:
+        if resume:
+            history = self.checkpoints.load(self.policy, self.optimizer)
+            if len(history.rows) > updates + 1:
+                raise ValueError(f"the checkpoint has {len(history.rows) - 1} updates, more than {updates}")
+            return history
+        if self.checkpoints.latest() is not None:
+            raise ValueError(f"{self.checkpoints.folder} has a checkpoint: --resume goes on, another --out begins anew")
+        return History()
+
+
+def _described(settings: Settings, model: Any) -> dict[str, Any]:
+    """What a checkpoint must agree with; the model by its config and its weights, wherever it stands."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(settings.model).glob("*.safetensors")):
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    config = model.config.to_diff_dict()
+    config = {k: x for k, x in config.items() if k not in ("_name_or_path", "transformers_version")}
+    return asdict(settings) | {"model": {"config": config, "weights": digest.hexdigest()}}
+
+
+@contextmanager
+def stopping(processes: Alone) -> Iterator[Callable[[], bool]]:
+    """Within it the first ctrl-C only asks to stop: what it yields tells, to all processes alike. The second stops."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        del number, frame
+        asked = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: not processes.every(not asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def summary(history: History) -> str:
+    """Reward at the start and at the end, a quarter of the updates each; where the time went."""
+    rewards = history.column("sampled_return")[1:]
+    few = max(len(rewards) // 4, 1)
+    first, last = rewards[:few].mean(), rewards[-few:].mean()
+    return (
+        f"mean reward of the first {few} updates {first:.4f}, of the last {few} {last:.4f}\n"
+        f"an update: {seconds(history)}"
+    )
