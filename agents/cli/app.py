@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from agents.cli import variance as varying
 from agents.cli import verify as verifying
 from agents.cli.language import options
 from agents.cli.language import train as finetuning
+from agents.cli.language import verify as language
 from agents.cli.problems import load, starting_policy
 from agents.learning import TrainingStopped
 from mdp import solve as solved
@@ -65,14 +67,19 @@ def verify(
         int | None, typer.Option(help="Sampled episodes; by default what SE / |grad J| = .05 takes, 2,000,000 at most.")
     ] = None,
     seed: Seed = 0,
+    model: Annotated[
+        Path | None, typer.Option(help="A language model, a folder of transformers, in place of ENV.")
+    ] = None,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Check the checks: planted mistakes, and correct losses on 200 MDPs.")
     ] = False,
     out: Out = Path(),
 ) -> None:
     """Verify the policy gradient theorem: grad J by independent routes, exact and sampled. Exit code 1 if one fails."""
-    if self_test and (env or gamma is not None or episodes is not None):
-        raise ValueError("--self-test has its own random MDPs: it takes no ENV, --gamma or --episodes")
+    if (self_test or model) and (env or gamma is not None or episodes is not None or (self_test and model)):
+        raise ValueError("--self-test and --model have their own problems: they take no ENV, --gamma or --episodes")
+    if model is not None:
+        _verify_model(model, seed, out)
     if self_test:
         tested = selftesting.run(console)
         console.print(selftesting.table(tested))
@@ -84,6 +91,19 @@ def verify(
     console.print(verifying.CAPTION, highlight=False)
     _wrote(verifying.write(reports, out, seed))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+def _verify_model(model: Path, seed: int, out: Path) -> None:
+    _use_all_cores()
+    parts, title = language.run(model, seed, console), f"grad J of {model.name}, float64"
+    console.print(language.table(parts, title))
+    _wrote(language.write(parts, title, out, seed))
+    raise typer.Exit(0 if all(part.passed for part in parts) else 1)
+
+
+def _use_all_cores() -> None:
+    """For large tensors; under torchrun the processes of a machine share its cores."""
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 @app.command()
@@ -214,6 +234,7 @@ def train(
             str(model), task, reward, loss, beta, groups, group_size, max_tokens, 1e-5 if lr is None else lr,
             temperature, top_k, top_p, seed,
         )  # fmt: skip
+        _use_all_cores()
         run = finetuning.Run(settings, out, pieces=pieces, sharded=sharded)
         _finetune(run, updates=updates or 20, every=checkpoint_every, resume=resume)
         return

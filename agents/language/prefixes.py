@@ -22,18 +22,15 @@ class Prompts(NamedTuple):
     lengths: Tensor
     copies: Tensor
 
-    def rows(self, index: Tensor) -> tuple[Prompts, Tensor]:
-        """The prompts of some rows, and their numbers among these prompts."""
-        kept, copies = torch.unique(self.copies[index], return_inverse=True)
-        return Prompts(self.ids[kept], self.lengths[kept], copies), kept
-
 
 class Texts(NamedTuple):
-    """n prompts with a completion each: completions (n, T), 0 after their end, where mask (n, T) is False."""
+    """n prompts with a completion each: completions (n, T), 0 after their end, where mask (n, T) is False; read (n, L):
+    prompt and completion without its last token, which no model reads, padded with -1."""
 
     prompts: Prompts
     completions: Tensor
     mask: Tensor
+    read: Tensor
 
 
 def lengths(texts: Tensor) -> Tensor:
@@ -80,4 +77,12 @@ def texts_of(episodes: Episodes, like: Tensor) -> Texts | None:
     expected = whole[:, None].where(given + t[:, None] > L, -1)
     if not ((seen == expected) | ~mask[..., None]).all():
         return None
-    return Texts(distinct(seen[:, 0]), actions.where(mask, 0), mask)
+    read = whole.where(given[:, 0] + n[:, None] - 1 > L, -1)
+    return Texts(distinct(seen[:, 0]), actions.where(mask, 0), mask, read)
+
+
+def places(rows: Tensor, among: Tensor) -> Tensor | None:
+    """The place of each row (n, L) among others (m, L), (n,); None where one is not there."""
+    number = {row.tobytes(): k for k, row in enumerate(among.cpu().numpy())}
+    found = [number.get(row.tobytes()) for row in rows.cpu().numpy()]
+    return None if None in found else torch.tensor(found, device=rows.device)

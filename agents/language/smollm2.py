@@ -59,6 +59,8 @@ def _tokenizer(gguf: Path) -> Any:
     """The tokenizer of a GGUF file. SmolLM2's takes digits apart first, which the reader of GGUF does not know."""
     tokenizer = load_tokenizer(gguf.parent, gguf_file=gguf.name)
     tokenizer.model_max_length = 8192
+    for mark in ("is_local", "local_files_only"):  # of this load, not of the tokenizer
+        tokenizer.init_kwargs.pop(mark, None)
     digits, bytes_ = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
     return tokenizer

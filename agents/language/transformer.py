@@ -59,43 +59,49 @@ class Transformer(nn.Module):
         logits = self._logits(read.shape[1] - first, input_ids=read, use_cache=False)[0]
         return logits[of, n - 1 - first]
 
-    def begin(self, prompts: Prompts, width: int, keep: bool) -> tuple[Tensor, Cache]:
-        """(logits (n, V) after the prompt of each row, the cache). width and keep are for engines that plan ahead."""
+    def begin(
+        self, prompts: Tensor, lengths: Tensor, copies: Tensor, width: int, keep: bool
+    ) -> tuple[Tensor, Cache]:
+        """(logits (n, V) after the prompt of each row, the cache). width and keep are of use to the fast path only."""
         del width, keep
-        return self._prompted(prompts)
+        logits, cache = self._prompted(Prompts(prompts, lengths, copies))
+        return logits[copies], cache
 
     def extend(self, cache: Cache, tokens: Tensor) -> Tensor:
         """The logits (n, V) after one more token (n,) of every row; the cache grows."""
         return self._continued(cache, tokens[:, None])[:, 0]
 
-    def _parts(self, texts: Texts) -> Iterator[tuple[Tensor, slice]]:
-        """The logits before every token of the completions, (n, t, V), differentiable, with their columns: first those
-        after the prompts, then all others from one forward."""
-        logits, cache = self._prompted(texts.prompts)
-        yield logits[:, None], slice(0, 1)
-        if texts.completions.shape[1] > 1:
-            yield self._continued(cache, texts.completions[:, :-1]), slice(1, None)
-
     def log_prob(self, texts: Texts, shape: Shape) -> Tensor:
-        """log pi of every token of the completions, (n, T), differentiable; 0 after their end. One forward.
+        """log pi of every token of the completions, (n, T), differentiable; 0 after their end. A prompt is read once.
 
         shape: logits -> preferences whose softmax is pi.
         """
         found = []
-        for logits, columns in self._parts(texts):
+        for logits, rows, columns in self._parts(texts):
             h, tokens = shape(logits), texts.completions[:, columns]
-            found.append(h.gather(-1, tokens[..., None])[..., 0] - h.logsumexp(-1))
+            t = torch.arange(h.shape[1], device=h.device)
+            found.append(h[rows[:, None], t, tokens] - h.logsumexp(-1)[rows])
         return torch.cat(found, 1).where(texts.mask, 0.0)
 
     def entropies(self, texts: Texts, shape: Shape) -> Tensor:
         """-sum over a of pi log pi before every token, (n, T), differentiable; 0 after the end."""
         found = []
-        for logits, _ in self._parts(texts):
+        for logits, rows, _ in self._parts(texts):
             log_pi = torch.log_softmax(shape(logits), -1)
-            found.append(-(log_pi.exp() * log_pi.masked_fill(log_pi == -torch.inf, 0.0)).sum(-1))
+            found.append(-(log_pi.exp() * log_pi.masked_fill(log_pi == -torch.inf, 0.0)).sum(-1)[rows])
         return torch.cat(found, 1).where(texts.mask, 0.0)
 
+    def _parts(self, texts: Texts) -> Iterator[tuple[Tensor, Tensor, slice]]:
+        """The logits before every token of the completions, (m, t, V), differentiable; which of the m each row has;
+        the columns: first those after the m prompts, then all others, from one forward."""
+        logits, cache = self._prompted(texts.prompts)
+        yield logits[:, None], texts.prompts.copies, slice(0, 1)
+        if texts.completions.shape[1] > 1:
+            rest = self._continued(cache, texts.completions[:, :-1])
+            yield rest, torch.arange(len(rest), device=rest.device), slice(1, None)
+
     def _prompted(self, prompts: Prompts) -> tuple[Tensor, Cache]:
+        """(logits (P, V) after each prompt, the cache of every row)."""
         ids, n, copies = prompts
         L = ids.shape[1]
         column = torch.arange(L, device=ids.device) - (L - n)[:, None]
@@ -103,8 +109,10 @@ class Transformer(nn.Module):
         logits, past = self._logits(
             1, input_ids=ids, attention_mask=_mask(real), position_ids=column.clamp(min=0), use_cache=True
         )
+        if not hasattr(past, "batch_select_indices"):
+            raise TypeError(f"{type(self.model).__name__} has no key-value cache whose rows can be copied")
         past.batch_select_indices(copies)
-        return logits[copies, 0], Cache(past, real[copies], n[copies])
+        return logits[:, 0], Cache(past, real[copies], n[copies])
 
     def _continued(self, cache: Cache, tokens: Tensor) -> Tensor:
         t = torch.arange(tokens.shape[1], device=tokens.device)

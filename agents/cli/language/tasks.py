@@ -12,7 +12,7 @@ import envs
 from agents.cli.user import user_function, what
 from envs.rewards import addition, digit_fraction
 
-DIGITS = ("My phone number is", "Count from one:", "The price was $", "The population is ")
+DIGITS = ("Phone number: ", "3+4=", "1, 2", "1999")  # four tokens each for SmolLM2
 Messages = str | list[dict[str, str]]
 
 
@@ -50,7 +50,8 @@ def load_task(name: str, reward: str | None) -> Task:
 
 def _addition() -> Task:
     def chat(a: int, b: int) -> Messages:
-        return [{"role": "user", "content": f"What is {a}+{b}? Answer with the number only."}]
+        asked = {"role": "user", "content": f"What is {a}+{b}? Answer with the number only."}
+        return [asked, {"role": "assistant", "content": f"{a} + {b} ="}]
 
     lines = [Line(chat(a, b), a + b, f"{a}+{b}") for a in range(1, 10) for b in range(1, 10)]
     return Task("addition", lines, lambda prompt, completion, _: addition(prompt, completion))
@@ -67,6 +68,8 @@ TASKS: dict[str, Callable[[], Task]] = {"addition": _addition, "digits": _digits
 
 def read_lines(path: Path) -> Iterator[Line]:
     """{"prompt": text or [{"role": ..., "content": ...}, ...], "answer": anything} on each line.
+
+    A chat whose last message is the assistant's is an answer that has begun.
 
     Raises ValueError with the number of the line that is none.
     """
@@ -130,10 +133,13 @@ def problem(task: Task, tokenizer: Any, *, vocabulary: int, context: int | None,
 
 
 def encoded(tokenizer: Any, prompt: Messages) -> tuple[int, ...]:
-    """Token ids; a chat by the tokenizer's template, up to where the answer begins."""
+    """Token ids; a chat by the tokenizer's template, up to where the answer begins, or in an answer that has begun."""
     if isinstance(prompt, str):
         return tuple(tokenizer(prompt).input_ids)
     if tokenizer.chat_template is None:
         raise ValueError("the tokenizer has no chat template: give the prompt as text")
-    text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    begun = prompt[-1]["role"] == "assistant"
+    text = tokenizer.apply_chat_template(
+        prompt, add_generation_prompt=not begun, continue_final_message=begun, tokenize=False
+    )
     return tuple(tokenizer(text, add_special_tokens=False).input_ids)
