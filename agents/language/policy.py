@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from agents.language.fast import Llama, Unfit
-from agents.language.fast import Memory as FastMemory
 from agents.language.prefixes import Prompts, Texts, distinct, places, texts_of
-from agents.language.transformer import Transformer
+from agents.language.transformer import Cache, Transformer
 from agents.policies import SoftmaxPolicy
 from agents.policies.decoding import draw
 from agents.policies.preferences import as_tensor
@@ -40,25 +39,25 @@ class Memory:
 
 
 @dataclass
-class Kept:
-    """What the fast path multiplied while it sampled: the texts that it read (n, L), their prompts, its memory, and the
+class Sampled:
+    """What was multiplied while sampling: the texts that were read (n, L), their prompts, the products, and the
     versions of the parameters then."""
 
     read: Tensor
     prompts: Prompts
-    memory: FastMemory
+    products: Any
     versions: list[int]
 
-    def of(self, texts: Texts) -> tuple[Prompts, FastMemory | None]:
-        """Prompts and memory of some of these texts, in their order; without memory where one was not sampled."""
+    def of(self, texts: Texts) -> tuple[Texts, Any]:
+        """Some of these texts, with these prompts, and their products; None where one of them was not sampled."""
         rows = places(texts.read, self.read)
         if rows is None:
-            return texts.prompts, None
+            return texts, None
         if torch.equal(rows, torch.arange(len(self.read), device=rows.device)):
-            return self.prompts, self.memory
+            return texts._replace(prompts=self.prompts), self.products
         asked, copies = torch.unique(self.prompts.copies[rows], return_inverse=True)
         prompts = Prompts(self.prompts.ids[asked], self.prompts.lengths[asked], copies)
-        return prompts, self.memory.rows(rows, asked)
+        return texts._replace(prompts=prompts), self.products.rows(rows, asked)
 
 
 class LanguageModelPolicy(SoftmaxPolicy):
@@ -92,7 +91,7 @@ class LanguageModelPolicy(SoftmaxPolicy):
         self.tokenizer = tokenizer
         self.unfit = "it was not asked for"
         self._fast: Llama | None = None
-        self._kept: Kept | None = None
+        self._sampled: Sampled | None = None
         if fast:
             try:
                 self._fast, self.unfit = Llama(model), ""
@@ -129,28 +128,30 @@ class LanguageModelPolicy(SoftmaxPolicy):
         else:
             if memory is not None:  # a row that is over reads what another reads
                 texts = torch.where(over[:, None], texts[(~over).long().argmax()], texts)
-            self._kept = None
-            prompts = distinct(texts)
+            self._sampled, prompts = None, distinct(texts)  # the room of the last sampling is free before new is taken
             logits, cache = engine.begin(*prompts, texts.shape[1], self.training)
-            if isinstance(cache, FastMemory) and self.training:
-                self._kept = Kept(texts.clone(), prompts, cache, self._versions())
-        if self._kept is not None and self._kept.memory is cache:
-            self._kept.read = torch.where(over[:, None], self._kept.read, texts)
+            if self.training:
+                self._sampled = Sampled(texts, prompts, _products(cache), self._versions())
+        self._read(cache, texts, over)
         return *draw(self.shaped(logits, admissible), generator), Memory(texts, over, cache)
 
     def log_prob(self, batch: Episodes) -> Tensor:
-        """log pi(A_t|S_t), (N, T), differentiable; 0 after the end. Episodes that write on read each text once."""
+        """log pi(A_t|S_t), (N, T), differentiable; 0 after the end.
+
+        Episodes that write on read each text once, and of the policy's own last samples nothing is multiplied again
+        until the gradient. Those of a FiniteMDP look at each state that was visited once.
+        """
         texts = self._texts(batch)
         if texts is None:
             return super().log_prob(batch)
+        if self._sampled is not None and self._sampled.versions != self._versions():
+            self._sampled = None
+        texts, products = (texts, None) if self._sampled is None else self._sampled.of(texts)
         if self._fast is None:
-            return self.transformer.log_prob(texts, self.shaped)
-        if self._kept is not None and self._kept.versions != self._versions():
-            self._kept = None
-        prompts, memory = texts.prompts, None
-        if self._kept is not None:
-            prompts, memory = self._kept.of(texts)
-        return self._fast.log_prob(*prompts, texts.completions, texts.mask, self.shaped, self.temperature, memory)
+            return self.transformer.log_prob(texts, self.shaped, products)
+        return self._fast.log_prob(
+            *texts.prompts, texts.completions, texts.mask, self.shaped, self.temperature, products
+        )
 
     def entropies(self, batch: Episodes) -> Tensor:
         """-sum over a of pi log pi at every step, (N, T), differentiable; 0 after the end."""
@@ -158,8 +159,22 @@ class LanguageModelPolicy(SoftmaxPolicy):
         return super().entropies(batch) if texts is None else self.transformer.entropies(texts, self.shaped)
 
     def _texts(self, batch: Episodes) -> Texts | None:
-        return None if batch.choices is not None else texts_of(batch, next(self.parameters()))
+        """The episodes as texts; None where they are none, or where states come again and again."""
+        if batch.choices is not None or len(batch.sights) < int(batch.mask.sum()):
+            return None
+        return texts_of(batch, next(self.parameters()))
+
+    def _read(self, cache: Any, texts: Tensor, over: Tensor) -> None:
+        """Note what the last sampling has read, as far as it is kept."""
+        sampled = self._sampled
+        if sampled is not None and sampled.products is _products(cache):
+            sampled.read = torch.where(over[:, None], sampled.read, texts)
 
     def _versions(self) -> list[int]:
         """These go up when a parameter is changed."""
         return [p._version for p in self.parameters()]
+
+
+def _products(cache: Any) -> Any:
+    """What a cache has kept: the fast path's is its own memory."""
+    return cache.kept if isinstance(cache, Cache) else cache

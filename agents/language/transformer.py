@@ -7,6 +7,7 @@ left-padded, so that all completions begin in one column, and positions are told
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -16,17 +17,20 @@ from torch import Tensor, nn
 
 from agents.language.double import unrounded
 from agents.language.prefixes import Prompts, Texts, lengths, longest
+from agents.language.products import Keep, Kept, LookUp
 
 Shape = Callable[[Tensor], Tensor]
 
 
 @dataclass
 class Cache:
-    """Keys and values of n rows; real (n, L) bool: the columns that are tokens; the next position (n,) of each."""
+    """Keys and values of n rows; real (n, L) bool: the columns that are tokens; the next position (n,) of each; what
+    was multiplied so far, if it is kept."""
 
     past: Any
     real: Tensor
     position: Tensor
+    kept: Kept | None = None
 
 
 class Transformer(nn.Module):
@@ -59,25 +63,35 @@ class Transformer(nn.Module):
         logits = self._logits(read.shape[1] - first, input_ids=read, use_cache=False)[0]
         return logits[of, n - 1 - first]
 
-    def begin(
-        self, prompts: Tensor, lengths: Tensor, copies: Tensor, width: int, keep: bool
-    ) -> tuple[Tensor, Cache]:
-        """(logits (n, V) after the prompt of each row, the cache). width and keep are of use to the fast path only."""
-        del width, keep
-        logits, cache = self._prompted(Prompts(prompts, lengths, copies))
+    @torch.no_grad()
+    def begin(self, prompts: Tensor, lengths: Tensor, copies: Tensor, width: int, keep: bool) -> tuple[Tensor, Cache]:
+        """(logits (n, V) after the prompt of each row, the cache).
+
+        prompts (P, L), left-padded, of lengths (P,); copies (n,), the prompt of each row; width: the most tokens of a
+        prompt and its completion; keep: keep what `log_prob` can look up.
+        """
+        kept = Kept(len(prompts), len(copies), width - int(lengths.min())) if keep else None
+        with Keep(kept, of_prompts=True):
+            logits, cache = self._prompted(Prompts(prompts, lengths, copies))
+        cache.kept = kept
         return logits[copies], cache
 
+    @torch.no_grad()
     def extend(self, cache: Cache, tokens: Tensor) -> Tensor:
         """The logits (n, V) after one more token (n,) of every row; the cache grows."""
-        return self._continued(cache, tokens[:, None])[:, 0]
+        with Keep(cache.kept, of_prompts=False):
+            logits = self._continued(cache, tokens[:, None])[:, 0]
+        if cache.kept is not None:
+            cache.kept.fed += 1
+        return logits
 
-    def log_prob(self, texts: Texts, shape: Shape) -> Tensor:
+    def log_prob(self, texts: Texts, shape: Shape, kept: Kept | None = None) -> Tensor:
         """log pi of every token of the completions, (n, T), differentiable; 0 after their end. A prompt is read once.
 
-        shape: logits -> preferences whose softmax is pi.
+        shape: logits -> preferences whose softmax is pi; kept: while these very completions were sampled.
         """
         found = []
-        for logits, rows, columns in self._parts(texts):
+        for logits, rows, columns in self._parts(texts, kept):
             h, tokens = shape(logits), texts.completions[:, columns]
             t = torch.arange(h.shape[1], device=h.device)
             found.append(h[rows[:, None], t, tokens] - h.logsumexp(-1)[rows])
@@ -91,13 +105,15 @@ class Transformer(nn.Module):
             found.append(-(log_pi.exp() * log_pi.masked_fill(log_pi == -torch.inf, 0.0)).sum(-1)[rows])
         return torch.cat(found, 1).where(texts.mask, 0.0)
 
-    def _parts(self, texts: Texts) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    def _parts(self, texts: Texts, kept: Kept | None = None) -> Iterator[tuple[Tensor, Tensor, slice]]:
         """The logits before every token of the completions, (m, t, V), differentiable; which of the m each row has;
         the columns: first those after the m prompts, then all others, from one forward."""
-        logits, cache = self._prompted(texts.prompts)
+        with nullcontext() if kept is None else LookUp(kept, of_prompts=True):
+            logits, cache = self._prompted(texts.prompts)
         yield logits[:, None], texts.prompts.copies, slice(0, 1)
         if texts.completions.shape[1] > 1:
-            rest = self._continued(cache, texts.completions[:, :-1])
+            with nullcontext() if kept is None else LookUp(kept, of_prompts=False):
+                rest = self._continued(cache, texts.completions[:, :-1])
             yield rest, torch.arange(len(rest), device=rest.device), slice(1, None)
 
     def _prompted(self, prompts: Prompts) -> tuple[Tensor, Cache]:

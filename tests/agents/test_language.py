@@ -30,6 +30,7 @@ from tests.agents.models import small, small_policy, writing
 
 pytest.importorskip("transformers")
 KINDS = ("llama", "gpt2")
+PATHS = [("llama", True), ("llama", False), ("gpt2", False)]
 DECODINGS: tuple[dict[str, Any], ...] = ({}, {"temperature": 0.7}, {"top_k": 2}, {"top_p": 0.8, "temperature": 1.5})
 
 
@@ -89,7 +90,7 @@ def episodes_of(problem: TokenMDP, completions: list[tuple[int, ...]], starts: l
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "fast"), [("llama", True), ("llama", False), ("gpt2", False)])
+@pytest.mark.parametrize(("kind", "fast"), PATHS)
 @pytest.mark.parametrize("decoding", DECODINGS, ids=str)
 def test_what_is_sampled_is_what_is_scored(kind: str, fast: bool, decoding: dict[str, Any]) -> None:
     """With a cache, teacher-forced, and by a forward pass for each text: one number."""
@@ -232,16 +233,16 @@ def test_scores_follow_admissible_actions_of_a_finite_mdp() -> None:
     assert torch.allclose(policy.log_prob(played), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize(("kind", "fast"), PATHS)
 @pytest.mark.parametrize("decoding", DECODINGS, ids=str)
-def test_the_fast_path_has_the_gradient_of_the_general_one(decoding: dict[str, Any]) -> None:
-    """Of a loss with a nonlinear use of log pi: from the memory of the sampling, for a part of it, and without."""
-    fast, general = (small_policy("llama", 5, fast=x, **decoding) for x in (True, False))
-    played = rollout(fast, writing(5, 6).vector_env(24), 24, group_size=3, generator=generator())
+def test_products_of_the_sampling_give_the_gradient(kind: str, fast: bool, decoding: dict[str, Any]) -> None:
+    """Of a loss that bends log pi, for all samples, some, and others: the same as by a forward pass for each text."""
+    policy = small_policy(kind, 5, fast=fast, **decoding)
+    played = rollout(policy, writing(5, 6).vector_env(24), 24, group_size=3, generator=generator())
     whole = "top_k" not in decoding and "top_p" not in decoding
     for episodes in (played, played.rows(np.array([17, 3, 4, 20])), *([other_than(played)] if whole else [])):
         gradients = []
-        for policy in (fast, general):
-            log_probs = policy.log_prob(episodes)
+        for log_probs in (policy.log_prob(episodes), SoftmaxPolicy.log_prob(policy, episodes)):
             gradients.append(flat_gradient(policy, (log_probs.sin() * torch.as_tensor(episodes.mask)).sum()))
         assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 1e-12
 
@@ -257,12 +258,14 @@ def other_than(played: Episodes) -> Episodes:
     return Episodes(**{**vars(played), "actions": actions, "sights": sights})
 
 
-def test_the_memory_of_the_sampling_is_used_until_a_parameter_changes() -> None:
-    policy = small_policy("llama", 5)
+@pytest.mark.parametrize(("kind", "fast"), PATHS)
+def test_products_of_the_sampling_are_used_until_a_parameter_changes(kind: str, fast: bool) -> None:
+    policy = small_policy(kind, 5, fast=fast)
     played = rollout(policy, writing(5, 6).vector_env(24), 24, generator=generator())
-    assert policy._kept is not None
-    assert policy._kept.memory.logits is not None
-    policy._kept.memory.logits.zero_()
+    assert policy._sampled is not None
+    products = policy._sampled.products
+    for kept in [products.logits] if fast else products.written:
+        kept.zero_()
     scored = SoftmaxPolicy.log_prob(policy, played)
     assert not torch.allclose(policy.log_prob(played), scored)
     with torch.no_grad():
@@ -270,7 +273,7 @@ def test_the_memory_of_the_sampling_is_used_until_a_parameter_changes() -> None:
     assert torch.allclose(policy.log_prob(played), scored, atol=1e-13)
     policy.eval()
     rollout(policy, writing(5, 6).vector_env(24), 24, generator=generator())
-    assert policy._kept is None
+    assert policy._sampled is None
 
 
 def test_float64_is_not_rounded_inside() -> None:
