@@ -96,7 +96,9 @@ def verify(
 def _verify_model(model: Path, seed: int, out: Path) -> None:
     _use_all_cores()
     parts, title = language.run(model, seed, console), f"grad J of {model.name}, float64"
-    console.print(language.table(parts, title))
+    for part in parts:
+        console.print(language.table(part))
+    console.print(language.CAPTION, highlight=False)
     _wrote(language.write(parts, title, out, seed))
     raise typer.Exit(0 if all(part.passed for part in parts) else 1)
 

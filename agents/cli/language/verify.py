@@ -116,8 +116,8 @@ def one_step(policy: LanguageModelPolicy, problem: TokenMDP, seed: int, say: Cal
         rows.append(sampled_row(name, EPISODES, along, *z[f"one step, {name}"], limit))
         few = gradient(policy, loss, sample(policy, mdp, FEW, group, seed + k))
         length = float(few.norm() / exact.gradient.norm())
-        far = f"cosine {cosine(few, exact.gradient):.3f}, length {length:.3g} |grad J|"
-        rows.append(Row(f"the same, {FEW} samples", far))
+        far = f"cosine {cosine(few, exact.gradient):.3f}, length {length:.3g}"
+        rows.append(Row(f"{FEW} samples, beside grad J", far))
     n, tokens = len(problem.prompts), len(problem.vocabulary)
     return Part(f"one step, all {tokens:,} tokens after {n} prompts", rows, scores(z, along))
 
@@ -181,7 +181,7 @@ def written_row(policy: LanguageModelPolicy, problem: TokenMDP, seed: int) -> Ro
     assert played.behaviour_log_probs is not None
     with torch.no_grad():
         off = float(np.abs(played.behaviour_log_probs - scorer.log_prob(played).cpu().numpy()).max())
-    return Row(f"log pi of {WRITTEN} texts, sampled and scored", "", off, SAME)
+    return Row(f"{WRITTEN} texts, log pi", "sampled, and scored", off, SAME)
 
 
 def gradient(policy: LanguageModelPolicy, loss: Any, episodes: Episodes) -> Tensor:
@@ -204,7 +204,7 @@ def sampled_row(
 ) -> Row:
     """The estimate along grad J; the largest |z| of all directions, in standard errors."""
     off = float(np.abs((found - along.truth) / error).max())
-    return Row(f"{name}, {n:,} samples, along it", f"{found[0]:.4g} ± {error[0]:.2g}", off, limit, " SE")
+    return Row(f"{name}, {n:,} samples", f"{found[0]:.4g} ± {error[0]:.2g}", off, limit, " SE")
 
 
 def scores(
@@ -214,19 +214,22 @@ def scores(
     return {name: ((x - along.truth) / error).tolist() for name, (x, error) in found.items()}
 
 
-def table(parts: list[Part], title: str) -> Table:
-    """Every row of both parts."""
-    out = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+def table(part: Part) -> Table:
+    """Every row of one part."""
+    out = Table(title=part.name, title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("", "value", "off by", "limit", " "):
-        out.add_column(column, justify="right" if column in ("off by", "limit", " ") else "left")
-    for part in parts:
-        out.add_row(f"[bold]{part.name}", end_section=False)
-        for k, row in enumerate(part.rows):
-            off = "" if row.off is None else f"{row.off:.1f} SE" if row.unit else f"{row.off:.1e}"
-            limit = "" if row.limit is None else f"{row.limit:.1f} SE" if row.unit else f"{row.limit:.0e}"
-            judged = "" if row.limit is None else "ok" if row.passed else "[bold red]FAIL"
-            out.add_row(f"  {row.what}", row.value, off, limit, judged, end_section=k == len(part.rows) - 1)
+        justify: Any = "right" if column in ("off by", "limit", " ") else "left"
+        out.add_column(column, justify=justify, no_wrap=True)
+    for row in part.rows:
+        off = "" if row.off is None else f"{row.off:.1f} SE" if row.unit else f"{row.off:.1e}"
+        limit = "" if row.limit is None else f"{row.limit:.1f} SE" if row.unit else f"{row.limit:.0e}"
+        judged = "" if row.limit is None else "ok" if row.passed else "[bold red]FAIL"
+        out.add_row(row.what, row.value, off, limit, judged)
     return out
+
+
+CAPTION = """Samples are judged along grad J and two random directions; the value is their
+component along grad J. A false alarm has probability 1e-4."""
 
 
 def write(parts: list[Part], title: str, folder: Path, seed: int) -> list[Path]:

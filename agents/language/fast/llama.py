@@ -211,10 +211,10 @@ class Llama:
         return apply(Norm, x, self.model.model.norm.weight, self.eps)
 
     def _rope(self, positions: Tensor) -> Rope:
-        """Of the angles position * frequency."""
-        dtype = self._table.dtype
-        angles = positions[:, None, None].to(dtype) * self.model.model.rotary_emb.inv_freq.to(dtype)
-        cos, sin = angles.cos(), angles.sin()
+        """Of the angles position * frequency, in the precision that the frequencies have."""
+        frequency = self.model.model.rotary_emb.inv_freq
+        angles = positions[:, None, None].to(frequency.dtype) * frequency
+        cos, sin = angles.cos().to(self._table.dtype), angles.sin().to(self._table.dtype)
         return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
     def _memory(self, lengths: Tensor, copies: Tensor, L: int, width: int, keep: bool) -> Memory:
