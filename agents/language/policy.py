@@ -148,7 +148,7 @@ class LanguageModelPolicy(SoftmaxPolicy):
             self._sampled = None
         texts, products = (texts, None) if self._sampled is None else self._sampled.of(texts)
         if self._fast is None:
-            return self.transformer.log_prob(texts, self.shaped, products)
+            return self.transformer.log_prob(texts, self.shaped, self.temperature, products)
         return self._fast.log_prob(
             *texts.prompts, texts.completions, texts.mask, self.shaped, self.temperature, products
         )

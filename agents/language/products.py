@@ -18,8 +18,6 @@ from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-FEW = 64  # rows up to which W x' is faster than x W', on a CPU
-
 
 class Known(Function):
     """y = x W' + b, where y is known; W (out, in), or (in, out) if `across`, as GPT-2 has it."""
@@ -62,18 +60,16 @@ class Kept:
 
 
 class Keep(TorchFunctionMode):
-    """Within it products are multiplied, and kept: of the prompts, or of one more step. kept None: multiplied only."""
+    """Within it products are kept: of the prompts, or of one more step."""
 
-    def __init__(self, kept: Kept | None, *, of_prompts: bool) -> None:
+    def __init__(self, kept: Kept, *, of_prompts: bool) -> None:
         super().__init__()
         self.kept, self.of_prompts, self.k = kept, of_prompts, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (found := _operands(func, args, kwargs)) is None:
-            return func(*args, **(kwargs or {}))
-        y, kept = _multiplied(*found), self.kept
-        if kept is not None:
-            self._note(kept, found[1], y)
+        y = func(*args, **(kwargs or {}))
+        if (found := _operands(func, args, kwargs)) is not None:
+            self._note(self.kept, found[1], y)
         return y
 
     def _note(self, kept: Kept, W: Tensor, y: Tensor) -> None:
@@ -121,12 +117,3 @@ def _operands(func: Any, args: Any, kwargs: Any) -> tuple[Tensor, Tensor, Tensor
     if func is torch.addmm and isinstance(args[2], nn.Parameter):
         return args[1], args[2], args[0], True
     return None
-
-
-def _multiplied(x: Tensor, W: Tensor, b: Tensor | None, across: bool) -> Tensor:
-    """y, without a gradient."""
-    rows = x.reshape(-1, x.shape[-1])
-    if across or len(rows) > FEW or x.device.type != "cpu":
-        return torch.addmm(b, x, W) if across and b is not None else F.linear(x, W, b)
-    y = (W @ rows.t()).t().contiguous().view(*x.shape[:-1], len(W))
-    return y if b is None else y.add_(b)

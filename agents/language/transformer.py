@@ -6,7 +6,7 @@ left-padded, so that all completions begin in one column, and positions are told
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.language.chosen import Shape, chosen
 from agents.language.double import unrounded
 from agents.language.prefixes import Prompts, Texts, lengths, longest
 from agents.language.products import Keep, Kept, LookUp
-
-Shape = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -71,7 +70,7 @@ class Transformer(nn.Module):
         prompt and its completion; keep: keep what `log_prob` can look up.
         """
         kept = Kept(len(prompts), len(copies), width - int(lengths.min())) if keep else None
-        with Keep(kept, of_prompts=True):
+        with nullcontext() if kept is None else Keep(kept, of_prompts=True):
             logits, cache = self._prompted(Prompts(prompts, lengths, copies))
         cache.kept = kept
         return logits[copies], cache
@@ -79,22 +78,20 @@ class Transformer(nn.Module):
     @torch.no_grad()
     def extend(self, cache: Cache, tokens: Tensor) -> Tensor:
         """The logits (n, V) after one more token (n,) of every row; the cache grows."""
-        with Keep(cache.kept, of_prompts=False):
+        kept = cache.kept
+        with nullcontext() if kept is None else Keep(kept, of_prompts=False):
             logits = self._continued(cache, tokens[:, None])[:, 0]
-        if cache.kept is not None:
-            cache.kept.fed += 1
+        if kept is not None:
+            kept.fed += 1
         return logits
 
-    def log_prob(self, texts: Texts, shape: Shape, kept: Kept | None = None) -> Tensor:
+    def log_prob(self, texts: Texts, shape: Shape, temperature: float, kept: Kept | None = None) -> Tensor:
         """log pi of every token of the completions, (n, T), differentiable; 0 after their end. A prompt is read once.
 
-        shape: logits -> preferences whose softmax is pi; kept: while these very completions were sampled.
+        shape: see `Shape`, with its temperature; kept: while these very completions were sampled.
         """
-        found = []
-        for logits, rows, columns in self._parts(texts, kept):
-            h, tokens = shape(logits), texts.completions[:, columns]
-            t = torch.arange(h.shape[1], device=h.device)
-            found.append(h[rows[:, None], t, tokens] - h.logsumexp(-1)[rows])
+        parts = self._parts(texts, kept)
+        found = [chosen(z, rows, texts.completions[:, at], shape, temperature) for z, rows, at in parts]
         return torch.cat(found, 1).where(texts.mask, 0.0)
 
     def entropies(self, texts: Texts, shape: Shape) -> Tensor:
