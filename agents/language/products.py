@@ -76,7 +76,7 @@ class Keep(TorchFunctionMode):
         k, self.k = self.k, self.k + 1
         if self.of_prompts:
             kept.weights.append(W)
-            kept.prompts.append(y.reshape(kept.P, -1, y.shape[-1]))
+            kept.prompts.append(y.reshape(kept.P, -1, y.shape[-1]).clone())  # a model may write into its own
         elif k >= len(kept.weights) or kept.weights[k] is not W or len(y.flatten(0, -2)) != kept.n:
             kept.in_order = False
         elif kept.in_order:

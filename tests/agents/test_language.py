@@ -19,6 +19,7 @@ from agents import (
     exact_gradient,
     exact_objective,
     pgcheck,
+    random_model,
     rollout,
 )
 from agents.exact.objective import flat_gradient
@@ -245,6 +246,35 @@ def test_products_of_the_sampling_give_the_gradient(kind: str, fast: bool, decod
         for log_probs in (policy.log_prob(episodes), SoftmaxPolicy.log_prob(policy, episodes)):
             gradients.append(flat_gradient(policy, (log_probs.sin() * torch.as_tensor(episodes.mask)).sum()))
         assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 1e-12
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "qwen2": {}, "gemma2": {"head_dim": 8}, "gpt_neox": {}, "falcon": {}, "phi3": {}, "cohere": {},
+    "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16, "init_std": 0.5}, "bloom": {"n_layer": 2, "n_head": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_any_causal_model_will_do(kind: str) -> None:
+    """With biases, soft caps, alibi, learned positions, fused or tied weights: the same number by every route."""
+    config = {"vocab_size": 5, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "bos_token_id": 0,
+              "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "eos_token_id": 2,
+              "pad_token_id": 2, "initializer_range": 0.5}  # fmt: skip
+    policy = LanguageModelPolicy(random_model(kind, **(config | OTHERS[kind])).double())
+    played = rollout(policy, writing(5, 6).vector_env(24), 24, group_size=3, generator=generator())
+    by_products, by_texts = policy.log_prob(played), SoftmaxPolicy.log_prob(policy, played)
+    assert played.behaviour_log_probs is not None
+    np.testing.assert_allclose(played.behaviour_log_probs, by_texts.detach().numpy(), atol=1e-13)
+    gradients = [flat_gradient(policy, x.sin().sum()) for x in (by_products, by_texts)]
+    assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 1e-12
+    assert policy._sampled is not None
+    assert policy._sampled.products.in_order
+
+
+def test_a_model_without_a_cache_is_refused() -> None:
+    policy = LanguageModelPolicy(random_model("mamba", vocab_size=5, hidden_size=16, num_hidden_layers=2, state_size=4))
+    with pytest.raises(TypeError, match="no key-value cache"):
+        policy.sample(torch.tensor([[0]]), generator=generator())
 
 
 def other_than(played: Episodes) -> Episodes:
