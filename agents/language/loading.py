@@ -32,7 +32,7 @@ def load_model(
             model: Any = AutoModelForCausalLM.from_pretrained(
                 path, dtype=dtype, local_files_only=True, use_safetensors=True, gguf_file=gguf_file
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # of many kinds: transformers', safetensors', the reader's of GGUF
         raise ValueError(f"{path} holds no causal language model: {error}") from error
     model.train(False)
     return model
@@ -45,7 +45,7 @@ def load_tokenizer(folder: str | os.PathLike[str], *, gguf_file: str | None = No
     path = _checked(folder, gguf_file or "config.json")
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, gguf_file=gguf_file)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:
         raise ValueError(f"{path} holds no tokenizer: {error}") from error
 
 

@@ -42,21 +42,27 @@ class Checkpoints:
         self.run: dict[str, Any] = json.loads(json.dumps(run))
 
     def save(self, policy: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> Path:
-        """Write the state after the last update of `history`, once; older checkpoints go when it is there."""
+        """Write the state after the last update of `history`, once; older checkpoints go when it is there.
+
+        Raises ValueError for a state that is not finite: the last checkpoint stays.
+        """
         path = self.folder / f"update-{len(history.rows) - 1:06d}"
         if self.processes.every(path.is_dir()):
             return path
+        state = tensors(policy, optimizer)
+        if not self.processes.every(all(bool(torch.isfinite(_local(x)).all()) for x in state.values())):
+            raise ValueError(f"parameters are not finite after {len(history.rows) - 1} updates: this is not saved")
         new = path.with_suffix(".part")
         if self.processes.rank == 0:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
         self.processes.barrier()
-        _write(tensors(policy, optimizer), new, self.processes)
+        _write(state, new, self.processes)
         self.processes.barrier()
         if self.processes.rank == 0:
             rows = [_json(row) for row in history.rows]
-            state = {"run": self.run, "optimizer": _settings(policy, optimizer), "rows": rows}
-            (new / STATE).write_text(json.dumps(state, allow_nan=False))
+            about = {"run": self.run, "optimizer": _settings(policy, optimizer), "rows": rows}
+            (new / STATE).write_text(json.dumps(about, allow_nan=False))
             self._put(new, path)
         self.processes.barrier()
         return path
@@ -85,10 +91,11 @@ class Checkpoints:
         if path is None:
             raise ValueError(f"there is no checkpoint in {self.folder} to resume")
         state = json.loads((path / STATE).read_text())
-        for name in sorted(self.run.keys() | state["run"].keys()):
-            then, now = state["run"].get(name), self.run.get(name)
-            if then != now:
-                raise ValueError(f"{path} is of another run: its {name} was {_short(then)}, now it is {_short(now)}")
+        then, now = _flat(state["run"]), _flat(self.run)
+        for name in sorted(then.keys() | now.keys()):
+            was, is_now = (_short(run.get(name)) for run in (then, now))
+            if then.get(name) != now.get(name):
+                raise ValueError(f"{path} is of another run: its {name} was {was}, now it is {is_now}")
         _prepare(policy, optimizer, state["optimizer"])
         _read(tensors(policy, optimizer), path, self.processes)
         return History([{k: math.nan if x is None else x for k, x in row.items()} for row in state["rows"]])
@@ -103,6 +110,12 @@ def tensors(policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
             if isinstance(x, Tensor) and x.ndim:
                 found[f"optimizer.{name}.{key}"] = x.detach()
     return found
+
+
+def _local(x: Tensor) -> Tensor:
+    """This process's part of a tensor."""
+    part: Tensor = x.to_local() if hasattr(x, "to_local") else x
+    return part
 
 
 def _settings(policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -122,7 +135,7 @@ def _prepare(policy: nn.Module, optimizer: torch.optim.Optimizer, settings: dict
         group.update({k: tuple(x) if isinstance(x, list) else x for k, x in noted.items()})
     for name, p in policy.named_parameters():
         for key, x in settings["state"].get(name, {}).items():
-            optimizer.state[p][key] = torch.zeros_like(p) if x is None else torch.tensor(x, dtype=torch.float32)
+            optimizer.state[p][key] = torch.zeros_like(p) if x is None else torch.tensor(x, device=p.device)
 
 
 @contextmanager
@@ -160,6 +173,14 @@ def _to_disk(path: Path) -> None:
 
 def _json(row: dict[str, float]) -> dict[str, float | None]:
     return {k: x if math.isfinite(x) else None for k, x in row.items()}
+
+
+def _flat(x: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}, so that what differs can be named."""
+    found: dict[str, Any] = {}
+    for k, y in x.items():
+        found |= _flat(y, f"{prefix}{k}.") if isinstance(y, dict) else {f"{prefix}{k}": y}
+    return found
 
 
 def _short(x: Any) -> str:

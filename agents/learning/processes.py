@@ -72,6 +72,11 @@ class Alone:
         """True where every process says so."""
         return said
 
+    def equal(self, n: int) -> bool:
+        """True where all processes say the same number."""
+        del n
+        return True
+
     def together(self, work: Callable[..., X]) -> Callable[..., X]:
         """The same function; where it raises ValueError in one process, it does in all."""
         return work
@@ -86,7 +91,7 @@ class Processes(Alone):
 
     def __init__(self, *, sharded: bool = False) -> None:
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         self.rank, self.world, self.sharded = dist.get_rank(), dist.get_world_size(), sharded
 
     def barrier(self) -> None:
@@ -127,6 +132,11 @@ class Processes(Alone):
         answers: list[Any] = [None] * self.world
         dist.all_gather_object(answers, said)
         return all(answers)
+
+    def equal(self, n: int) -> bool:
+        answers: list[Any] = [None] * self.world
+        dist.all_gather_object(answers, n)
+        return len(set(answers)) == 1
 
     def together(self, work: Callable[..., X]) -> Callable[..., X]:
         def tried(*args: Any, **kwargs: Any) -> X:

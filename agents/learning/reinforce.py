@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from time import perf_counter
 
@@ -47,7 +48,7 @@ class Reinforce:
     def update(self, episodes: Episodes) -> Metrics:
         """One step; the loss, the gradient's norm, entropy, KL, and where the time went: see `History`.
 
-        Raises ValueError where the loss is not a finite scalar.
+        Raises ValueError where the loss is not a finite scalar, or its gradient not finite; nothing has changed then.
         """
         began = perf_counter()
         self.optimizer.zero_grad()
@@ -59,6 +60,8 @@ class Reinforce:
             episodes, batch, loss, scoring = self._pieces.backward(episodes)
         differentiated = perf_counter()
         norm = gradient_norm(self.policy)
+        if not math.isfinite(norm):
+            raise ValueError(f"the gradient is not finite (its norm is {norm}): the parameters are as they were")
         self.optimizer.step()
         baseline = getattr(self.loss, "baseline", None)
         if isinstance(baseline, LearnedValues):

@@ -36,13 +36,14 @@ def draw(h: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     drawn, whatever is rounded: an action is chosen where the CDF rises above u. Raises ValueError for nan and inf.
     """
     top = h.amax(-1, keepdim=True)
-    w = (h - top).exp()
+    w = (h - top).exp_()
     n, A = w.shape
-    blocks = pad(w, (0, -A % BLOCK)).view(n, -1, BLOCK) if A > BLOCK else w[:, None]
+    w = pad(w, (0, -A % BLOCK)) if A > BLOCK and A % BLOCK else w
+    blocks = w.view(n, -1, BLOCK) if A > BLOCK else w[:, None]
     F = blocks.sum(-1).double().cumsum(-1)
     if not torch.isfinite(F[:, -1]).all():
         raise ValueError(f"row {int((~torch.isfinite(F[:, -1])).nonzero()[0])} of the preferences is not finite")
-    u = torch.rand(n, 1, generator=generator, dtype=torch.float64, device=h.device) * F[:, -1:]
+    u = torch.rand(n, 1, generator=generator, dtype=torch.float64, device=generator.device).to(h.device) * F[:, -1:]
     k = _first_above(F, u)
     inside = blocks[torch.arange(n, device=h.device), k[:, 0]].double().cumsum(-1)
     before = torch.where(k > 0, F.gather(1, (k - 1).clamp(min=0)), 0.0)

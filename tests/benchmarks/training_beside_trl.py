@@ -55,7 +55,7 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.process.args} ended: run it by hand to see why")
+            raise RuntimeError(f"{self.process.args!r} ended: run it by hand to see why")
         found: dict[str, Any] = json.loads(line)
         return found
 
@@ -71,7 +71,7 @@ class Worker:
         return found
 
     def cpu(self) -> float:
-        return statistics.median(step["cpu"] for step in self.steps[1:])
+        return float(statistics.median(step["cpu"] for step in self.steps[1:]))
 
     def parts(self) -> dict[str, float]:
         parts = [step["parts"] for step in self.steps[1:]]
@@ -93,7 +93,9 @@ def compared(model: str, loss: str, beta: float, steps: int) -> tuple[list[Worke
 
 def page(model: str, steps: int) -> str:
     """The whole page."""
-    rows, parts, versions = [], [], {}
+    rows: list[str] = []
+    parts: list[str] = []
+    versions: dict[str, str] = {}
     for loss, beta in SETTINGS:
         workers, ends = compared(model, loss, beta, steps)
         first = workers[0].cpu()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -81,8 +82,9 @@ def draw(history: History, path: Path, title: str) -> None:
         at.set_ylabel(name)
         at.grid(alpha=0.3)
     axes[0].legend(fontsize=8, loc="upper left")
-    axes[0].set_title(title)
+    axes[0].set_title(title, fontsize=10)
     axes[2].set_xlabel("update")
+    axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=150)
 
 

@@ -74,15 +74,17 @@ def read_lines(path: Path) -> Iterator[Line]:
     Raises ValueError with the number of the line that is none.
     """
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for k, text in enumerate(file, 1):
             where = f"{path}, line {k}"
             if not text.strip():
                 raise ValueError(f"{where} is empty")
             try:
-                line = json.loads(text)
+                line = json.loads(text.decode().strip())
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{where} is not UTF-8: {error}") from None
             except json.JSONDecodeError as error:
-                raise ValueError(f"{where} is not JSON: {error}") from None
+                raise ValueError(f"{where} is not JSON: {error.msg}, at character {error.pos + 1}") from None
             prompt = line.get("prompt") if isinstance(line, dict) else None
             if not (isinstance(prompt, str) and prompt) and not _is_chat(prompt):
                 raise ValueError(f'{where} has no "prompt": a text, or a list of {{"role": ..., "content": ...}}')

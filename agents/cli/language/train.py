@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +55,9 @@ class Run:
             raise ValueError(f"{s.groups} groups cannot be shared among {self.processes.world} processes")
         task, loss = load_task(s.task, s.reward), loss_of(s.loss, s.tokens, s.beta)
         tokenizer, model = load_tokenizer(s.model), load_model(s.model)
-        self.checkpoints = Checkpoints(out / "checkpoints", _described(settings, model), self.processes)
+        described = _described(settings, model, [line.prompt for line in task.lines])
+        self.checkpoints = Checkpoints(out / "checkpoints", described, self.processes)
+        model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu")
         shape: dict[str, Any] = {"temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p}
         reference = LanguageModelPolicy(copy.deepcopy(model), **shape).requires_grad_(False) if s.beta else None
         if sharded:
@@ -81,9 +85,11 @@ class Run:
 
     def write(self, history: History) -> list[Path]:
         """The figure; what else there is was written before."""
-        draw(history, self.out / FIGURE, self.title)
+        if len(history.rows) > 1:
+            draw(history, self.out / FIGURE, self.title)
         model = [] if history.interrupted else [self.out / "model"]
-        return [self.out / CSV, self.out / FIGURE, self.checkpoints.folder, *model]
+        files = [self.out / CSV, self.out / FIGURE, self.checkpoints.folder, *model]
+        return [path for path in files if path.exists()]
 
     def __call__(self, *, updates: int, every: int, resume: bool, console: Console) -> History:
         """Train until there are `updates` in all, with a checkpoint after each `every` of them and at the end.
@@ -96,6 +102,7 @@ class Run:
         with record, stopping(self.processes) as stopped:
 
             def progress(row: dict[str, float]) -> None:
+                row["episodes"] *= self.processes.world  # each plays as many
                 record.note(row)
                 stop = stopped()
                 if row["update"] % every == 0 or row["update"] == updates or stop:
@@ -127,15 +134,16 @@ class Run:
         return History()
 
 
-def _described(settings: Settings, model: Any) -> dict[str, Any]:
+def _described(settings: Settings, model: Any, prompts: list[Any]) -> dict[str, Any]:
     """What a checkpoint must agree with; the model by its config and its weights, wherever it stands."""
+    asked = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
     digest = hashlib.sha256()
     for file in sorted(Path(settings.model).glob("*.safetensors")):
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     config = model.config.to_diff_dict()
     config = {k: x for k, x in config.items() if k not in ("_name_or_path", "transformers_version")}
-    return asdict(settings) | {"model": {"config": config, "weights": digest.hexdigest()}}
+    return asdict(settings) | {"model": {"config": config, "weights": digest.hexdigest()}, "prompts": asked}
 
 
 @contextmanager
@@ -159,6 +167,8 @@ def stopping(processes: Alone) -> Iterator[Callable[[], bool]]:
 def summary(history: History) -> str:
     """Reward at the start and at the end, a quarter of the updates each; where the time went."""
     rewards = history.column("sampled_return")[1:]
+    if not len(rewards):
+        return "no update was made"
     few = max(len(rewards) // 4, 1)
     first, last = rewards[:few].mean(), rewards[-few:].mean()
     return (
