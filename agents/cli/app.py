@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -18,10 +17,10 @@ from agents.cli import solve as solving
 from agents.cli import train as training
 from agents.cli import variance as varying
 from agents.cli import verify as verifying
-from agents.cli.language import options
-from agents.cli.language import train as finetuning
-from agents.cli.language import verify as language
+from agents.cli.language import commands, options
+from agents.cli.language.train import Settings
 from agents.cli.problems import load, starting_policy
+from agents.cli.records import wrote
 from agents.learning import TrainingStopped
 from mdp import solve as solved
 
@@ -79,7 +78,7 @@ def verify(
     if (self_test or model) and (env or gamma is not None or episodes is not None or (self_test and model)):
         raise ValueError("--self-test and --model have their own problems: they take no ENV, --gamma or --episodes")
     if model is not None:
-        _verify_model(model, seed, out)
+        raise typer.Exit(0 if commands.verify_model(model, seed, out, console) else 1)
     if self_test:
         tested = selftesting.run(console)
         console.print(selftesting.table(tested))
@@ -89,23 +88,8 @@ def verify(
     reports = verifying.run(checks, episodes=episodes, seed=seed, console=console)
     console.print(verifying.table(reports))
     console.print(verifying.CAPTION, highlight=False)
-    _wrote(verifying.write(reports, out, seed))
+    wrote(console, verifying.write(reports, out, seed))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
-
-
-def _verify_model(model: Path, seed: int, out: Path) -> None:
-    _use_all_cores()
-    parts, title = language.run(model, seed, console), f"grad J of {model.name}, float64"
-    for part in parts:
-        console.print(language.table(part))
-    console.print(language.CAPTION, highlight=False)
-    _wrote(language.write(parts, title, out, seed))
-    raise typer.Exit(0 if all(part.passed for part in parts) else 1)
-
-
-def _use_all_cores() -> None:
-    """For large tensors; under torchrun the processes of a machine share its cores."""
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 @app.command()
@@ -127,7 +111,7 @@ def solve(
         )
     console.print(solving.summary(problem, solution), highlight=False, soft_wrap=True)
     console.print(solving.table(problem, solution))
-    _wrote(solving.write(problem, solution, out))
+    wrote(console, solving.write(problem, solution, out))
     raise typer.Exit(0 if solution.converged else 1)
 
 
@@ -163,7 +147,7 @@ def audit(
     if results.refused:
         console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
     if results.found:
-        _wrote(auditing.write(at, results.found, out, library))
+        wrote(console, auditing.write(at, results.found, out, library))
     if results.interrupted:
         raise typer.Exit(INTERRUPTED)
     biased = loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in results.found)
@@ -179,7 +163,7 @@ def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None,
     console.print(varying.table(found))
     console.print(varying.caption(found), highlight=False)
     console.print(varying.baselines(found))
-    _wrote(varying.write(found, out))
+    wrote(console, varying.write(found, out))
 
 
 @app.command()
@@ -232,14 +216,15 @@ def train(
         raise ValueError("train takes an ENV, or --model PATH with a --task: one of the two")
     if model is not None:
         _refuse(context, TABULAR, "with --model")
-        settings = finetuning.Settings(
+        settings = Settings(
             str(model), task, reward, loss, beta, groups, group_size, max_tokens, 1e-5 if lr is None else lr,
             temperature, top_k, top_p, seed,
         )  # fmt: skip
-        _use_all_cores()
-        run = finetuning.Run(settings, out, pieces=pieces, sharded=sharded)
-        _finetune(run, updates=updates or 20, every=checkpoint_every, resume=resume)
-        return
+        interrupted = commands.train_model(
+            settings, out, console, updates=updates or 20, every=checkpoint_every, pieces=pieces, resume=resume,
+            sharded=sharded,
+        )  # fmt: skip
+        raise typer.Exit(INTERRUPTED if interrupted else 0)
     _refuse(context, LINGUISTIC, "with an ENV")
     assert env is not None
     problem = load(env, gamma)
@@ -250,7 +235,7 @@ def train(
             agent, problem.mdp, updates=updates or 200, episodes=episodes, seed=seed, console=console
         )
     except TrainingStopped as stopped:
-        _wrote(training.write(problem, stopped.history, optimum, out))
+        wrote(console, training.write(problem, stopped.history, optimum, out))
         raise
     J = history.column("J")
     console.print(
@@ -259,7 +244,7 @@ def train(
         highlight=False,
         soft_wrap=True,
     )
-    _wrote(training.write(problem, history, optimum, out))
+    wrote(console, training.write(problem, history, optimum, out))
     if history.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -270,27 +255,6 @@ def _refuse(context: typer.Context, names: tuple[str, ...], when: str) -> None:
     given = [x for x, source in sources if source is not None and source.name == "COMMANDLINE"]
     if given:
         raise ValueError(f"{', '.join('--' + x.replace('_', '-') for x in given)} has no meaning {when}")
-
-
-def _finetune(run: finetuning.Run, *, updates: int, every: int, resume: bool) -> None:
-    speaks = run.processes.rank == 0
-    if speaks:
-        console.print(run.title, highlight=False, soft_wrap=True)
-    try:
-        history = run(updates=updates, every=every, resume=resume, console=console)
-    except TrainingStopped:
-        if speaks:
-            console.print(f"a checkpoint is in {run.checkpoints.folder}; --resume goes on from it", highlight=False)
-        raise
-    if speaks:
-        console.print(finetuning.summary(history), highlight=False, soft_wrap=True)
-        _wrote(run.write(history))
-    if history.interrupted:
-        raise typer.Exit(INTERRUPTED)
-
-
-def _wrote(paths: list[Path]) -> None:
-    console.print("wrote " + " and ".join(map(str, paths)), highlight=False, soft_wrap=True)
 
 
 def main() -> None:

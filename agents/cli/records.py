@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
+
+from rich.console import Console
 
 DISTRIBUTIONS = ("exactrl", "numpy", "scipy", "torch", "gymnasium")
 
@@ -13,3 +16,8 @@ def versions(*more: str) -> dict[str, str]:
     return {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in (*DISTRIBUTIONS, *more)
     }
+
+
+def wrote(console: Console, paths: list[Path]) -> None:
+    """Say what was written."""
+    console.print("wrote " + " and ".join(map(str, paths)), highlight=False, soft_wrap=True)

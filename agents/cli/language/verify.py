@@ -99,7 +99,7 @@ def one_step(policy: LanguageModelPolicy, problem: TokenMDP, seed: int, say: Cal
     say("one step: grad J by three routes")
     exact = exact_routes(policy, mdp)
     rows = exact_rows(exact)
-    rows.append(Row("finite differences along it", "", differences(policy, mdp, exact.gradient), TOLERANCE))
+    rows.append(Row("finite differences", "", differences(policy, mdp, exact.gradient), TOLERANCE))
     say("one step: derivatives along grad J and random directions")
     along = Directions.of(policy, mdp, exact.gradient, RANDOM, seed)
     pi = matrix(policy, mdp)
@@ -107,7 +107,7 @@ def one_step(policy: LanguageModelPolicy, problem: TokenMDP, seed: int, say: Cal
     z = {}
     losses: dict[str, tuple[Any, int, NDArray[np.float64]]] = {
         "REINFORCE": (ReinforceLoss(), 1, reinforce_law(mdp, pi, along.U).variance),
-        "leave-one-out": (named.rloo(), GROUP, GROUP * leave_one_out_variance(mdp, pi, along.U, GROUP)),
+        "RLOO": (named.rloo(), GROUP, GROUP * leave_one_out_variance(mdp, pi, along.U, GROUP)),
     }
     for k, (name, (loss, group, variance)) in enumerate(losses.items()):
         say(f"one step: {EPISODES:,} samples, {name}")
@@ -144,7 +144,7 @@ def listed(
     off = float((wrong - exact.gradient).norm() / exact.gradient.norm())
     far = f"cosine {cosine(wrong, exact.gradient):.4f}, scale {scale:.4f}"
     name = f"top-{TOP} tree, {STEPS} tokens, {TOP**STEPS} completions"
-    rows = [*exact_rows(exact), row, cache, Row("scored by the whole softmax", far, off)]
+    rows = [*exact_rows(exact), row, cache, Row("scored by whole softmax", far, off)]
     return Part(name, rows, scores({"top-4 tree, REINFORCE": found}, along))
 
 
