@@ -50,11 +50,11 @@ class Sampled:
 
     def of(self, texts: Texts) -> tuple[Texts, Any]:
         """Some of these texts, with these prompts, and their products; None where one of them was not sampled."""
+        if texts.read.shape == self.read.shape and torch.equal(texts.read, self.read):
+            return texts._replace(prompts=self.prompts), self.products
         rows = places(texts.read, self.read)
         if rows is None:
             return texts, None
-        if torch.equal(rows, torch.arange(len(self.read), device=rows.device)):
-            return texts._replace(prompts=self.prompts), self.products
         asked, copies = torch.unique(self.prompts.copies[rows], return_inverse=True)
         prompts = Prompts(self.prompts.ids[asked], self.prompts.lengths[asked], copies)
         return texts._replace(prompts=prompts), self.products.rows(rows, asked)

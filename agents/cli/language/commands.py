@@ -39,7 +39,7 @@ def train_model(
     use_all_cores()
     run = training.Run(settings, out, pieces=pieces, sharded=sharded)
     console.quiet = run.processes.rank > 0
-    console.print(run.title, highlight=False, soft_wrap=True)
+    console.print(f"{run.title}, {run.path}", highlight=False, soft_wrap=True)
     try:
         history = run(updates=updates, every=every, resume=resume, console=console)
     except TrainingStopped:

@@ -78,10 +78,14 @@ class Run:
         """What is trained on what."""
         s, n = self.settings, self.processes.world
         among = f", {n} processes{' with shards' * self.processes.sharded}" if n > 1 else ""
-        return (
-            f"{Path(s.model).name} on {s.task} by {s.loss}, KL {s.beta:g}: {s.groups} prompts x {s.group_size} "
-            f"completions of at most {s.tokens} tokens{among}"
-        )
+        what = f"{Path(s.model).name} on {Path(s.task).name} by {s.loss}, KL {s.beta:g}"
+        return f"{what}: {s.groups} prompts x {s.group_size} completions of at most {s.tokens} tokens{among}"
+
+    @property
+    def path(self) -> str:
+        """How samples are made and differentiated."""
+        reason = self.policy.unfit
+        return f"by transformers' own forward pass: {reason}" if reason else "on the fast path for Llama"
 
     def write(self, history: History) -> list[Path]:
         """The figure; what else there is was written before."""
