@@ -37,16 +37,17 @@ TRIED = """What was tried for the fast path, each measured on these shapes:
 
 - The products of the decode as x W', as W x', and as W x' with x held in that order: 105 to 116, 83 to 105 and 78 to
   102 ms a step of 30 layers. The last is used.
-- Fused q, k, v and gate, up: 82 to 97 ms; weights transposed once: 88 to 97; packed by oneDNN or MKL: 83 to 108. No gain.
+- Fused q, k, v and gate, up: 82 to 97 ms; weights transposed once: 88 to 97; packed by oneDNN or MKL: 83 to 108. No
+  gain.
 - Attention over all tokens, forward and backward, by kernel: grouped with a mask of bools 6.1 ms, of floats 8.4, heads
   expanded 10.1, folded 7.2, in plain steps 5.7. The first is used, which holds no probabilities.
 - RMSNorm, forward and backward: autograd 5.9 ms, F.rms_norm 4.8, a function of its own 3.5. The last is used.
 - Rotations: 2.3 to 2.8 ms, however written. The head in pieces of 3, 6 or 12 million logits: 5.75 to 6.0 s of gradient.
 - malloc's thresholds, huge pages: 5 % at most, within the noise.
 
-The products alone set a floor. In units of one forward pass over all tokens, a step of TRL's RLOO with a reference makes
-six (generation, old, reference, forward, and two for the gradient), and four of them are needed by anybody: two thirds,
-before anything else is counted. Without a reference it is three of five.
+The products alone set a floor. In units of one forward pass over all tokens, a step of TRL's RLOO with a reference
+makes six (generation, old, reference, forward, and two for the gradient), and four of them are needed by anybody: two
+thirds, before anything else is counted. Without a reference it is three of five.
 """
 FOOT = """With beta 0.05 both have a frozen reference. On policy exactrl makes no pass for old log-probabilities, and
 the gradient of its own samples multiplies nothing again: "scoring" is the reference, the loss, and on the general path
