@@ -75,8 +75,11 @@ def verify(
     out: Out = Path(),
 ) -> None:
     """Verify the policy gradient theorem: grad J by independent routes, exact and sampled. Exit code 1 if one fails."""
-    if (self_test or model) and (env or gamma is not None or episodes is not None or (self_test and model)):
-        raise ValueError("--self-test and --model have their own problems: they take no ENV, --gamma or --episodes")
+    other = bool(env) or gamma is not None or episodes is not None
+    if self_test and (other or model is not None):
+        raise ValueError("--self-test has its own random MDPs: it takes no ENV, --gamma, --episodes or --model")
+    if model is not None and other:
+        raise ValueError("--model has its own problems: they take no ENV, --gamma or --episodes")
     if model is not None:
         raise typer.Exit(0 if commands.verify_model(model, seed, out, console) else 1)
     if self_test:

@@ -216,7 +216,7 @@ def scores(
 
 def table(part: Part) -> Table:
     """Every row of one part."""
-    out = Table(title=part.name, title_justify="left", box=box.SIMPLE_HEAD)
+    out = Table(title=part.name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("", "value", "off by", "limit", " "):
         justify: Any = "right" if column in ("off by", "limit", " ") else "left"
         out.add_column(column, justify=justify, no_wrap=True)
