@@ -22,7 +22,6 @@ from agents.exact.objective import exact_gradient, exact_objective, flat_gradien
 from agents.policies import SoftmaxPolicy
 from agents.policies.preferences import as_tensor
 from mdp import FiniteMDP, enumerate_trajectories, evaluate, occupancy
-from mdp.gradient.cumulants import Shape, two_sided_tail
 
 Floats = NDArray[np.float64]
 
@@ -72,25 +71,11 @@ class Directions:
         return np.array([float(x @ estimate) for x in self.u])
 
 
-class Law(NamedTuple):
-    """Of u . Z for one episode, or one group: variance, skewness and excess kurtosis, (K,) each."""
-
-    variance: Floats
-    shape: Shape
-
-    def p_values(self, off: Floats, n: int) -> Floats:
-        """Pr(the mean of n is as far off as this), on both sides, (K,)."""
-        return two_sided_tail(off / np.sqrt(self.variance / n), self.shape.of_mean(n))
-
-
-def reinforce_law(mdp: FiniteMDP, pi: Floats, U: Floats) -> Law:
-    """The law of one episode's u . Z, from all trajectories. Raises ValueError where there are infinitely many."""
+def reinforce_variance(mdp: FiniteMDP, pi: Floats, U: Floats) -> Floats:
+    """Var[u . Z] of one episode, (K,), from all trajectories. Raises ValueError where there are infinitely many."""
     found = [(p, *_along(mdp, x.states, x.actions, x.rewards, U)) for p, x in enumerate_trajectories(mdp, pi)]
     p, z = np.array([x[0] for x in found]), np.array([x[1:] for x in found])
-    d = z - p @ z
-    variance = p @ d**2
-    sd = np.sqrt(variance)
-    return Law(variance, Shape(p @ d**3 / sd**3, p @ d**4 / variance**2 - 3))
+    return np.asarray(p @ (z - p @ z) ** 2)
 
 
 def _along(
@@ -143,5 +128,3 @@ def scored_by(scorer: SoftmaxPolicy, player: SoftmaxPolicy, mdp: FiniteMDP) -> T
 def cosine(x: Tensor, y: Tensor) -> float:
     """x . y / (|x| |y|)."""
     return float(x @ y / (x.norm() * y.norm()))
-
-

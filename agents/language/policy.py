@@ -23,19 +23,17 @@ from mdp import Episodes
 
 @dataclass
 class Memory:
-    """What `sample` remembers: the texts (n, L) that were seen, the rows that are over, and the model's cache."""
+    """What `sample` remembers: the texts (n, L) that were seen, without tokens where a row is over, and the cache."""
 
     seen: Tensor
-    over: Tensor
     cache: Any
 
     def continued(self, texts: Tensor) -> bool:
         """Each row is what was seen and one token more, or is over."""
-        n = (texts >= 0).sum(1)
-        over = n == 0
+        n, were = (texts >= 0).sum(1), (self.seen >= 0).sum(1)
         before = torch.where(self.seen >= 0, self.seen, texts)
-        grown = (n == (self.seen >= 0).sum(1) + 1) & (before == texts).all(1)
-        return bool(((grown & ~self.over) | over).all())
+        grown = (were > 0) & (n == were + 1) & (before == texts).all(1)
+        return bool((grown | (n == 0)).all())
 
 
 @dataclass
@@ -126,14 +124,15 @@ class LanguageModelPolicy(SoftmaxPolicy):
             cache, n = memory.cache, (texts >= 0).sum(1, keepdim=True)
             logits = engine.extend(cache, texts.gather(1, (n - 1).clamp(min=0))[:, 0].clamp(min=0))
         else:
+            read = texts
             if memory is not None:  # a row that is over reads what another reads
-                texts = torch.where(over[:, None], texts[(~over).long().argmax()], texts)
-            self._sampled, prompts = None, distinct(texts)  # the room of the last sampling is free before new is taken
+                read = torch.where(over[:, None], texts[(~over).long().argmax()], texts)
+            self._sampled, prompts = None, distinct(read)  # the room of the last sampling is free before new is taken
             logits, cache = engine.begin(*prompts, texts.shape[1], self.training)
             if self.training:
-                self._sampled = Sampled(texts, prompts, _products(cache), self._versions())
+                self._sampled = Sampled(read, prompts, _products(cache), self._versions())
         self._read(cache, texts, over)
-        return *draw(self.shaped(logits, admissible), generator), Memory(texts, over, cache)
+        return *draw(self.shaped(logits, admissible), generator), Memory(texts, cache)
 
     def log_prob(self, batch: Episodes) -> Tensor:
         """log pi(A_t|S_t), (N, T), differentiable; 0 after the end.

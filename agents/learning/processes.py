@@ -68,14 +68,17 @@ class Alone:
         """All episodes, of which these are this process's."""
         return Share(episodes, slice(None), [len(episodes)])
 
+    def said(self, x: X) -> list[X]:
+        """What each process says, in their order."""
+        return [x]
+
     def every(self, said: bool) -> bool:
         """True where every process says so."""
-        return said
+        return all(self.said(said))
 
     def equal(self, n: int) -> bool:
         """True where all processes say the same number."""
-        del n
-        return True
+        return len(set(self.said(n))) == 1
 
     def together(self, work: Callable[..., X]) -> Callable[..., X]:
         """The same function; where it raises ValueError in one process, it does in all."""
@@ -122,21 +125,15 @@ class Processes(Alone):
         yield
 
     def shared(self, episodes: Episodes) -> Share:
-        parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, episodes)
+        parts = self.said(episodes)
         counts = [len(part) for part in parts]
         first = sum(counts[: self.rank])
         return Share(joined(parts), slice(first, first + counts[self.rank]), counts)
 
-    def every(self, said: bool) -> bool:
+    def said(self, x: X) -> list[X]:
         answers: list[Any] = [None] * self.world
-        dist.all_gather_object(answers, said)
-        return all(answers)
-
-    def equal(self, n: int) -> bool:
-        answers: list[Any] = [None] * self.world
-        dist.all_gather_object(answers, n)
-        return len(set(answers)) == 1
+        dist.all_gather_object(answers, x)
+        return answers
 
     def together(self, work: Callable[..., X]) -> Callable[..., X]:
         def tried(*args: Any, **kwargs: Any) -> X:
@@ -146,9 +143,7 @@ class Processes(Alone):
                 done = work(*args, **kwargs)
             except ValueError as error:
                 problem = str(error)
-            problems: list[Any] = [None] * self.world
-            dist.all_gather_object(problems, problem)
-            for rank, found in enumerate(problems):
+            for rank, found in enumerate(self.said(problem)):
                 if found is not None:
                     raise ValueError(f"process {rank}: {found}")
             assert done is not None

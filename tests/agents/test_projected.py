@@ -14,13 +14,12 @@ from agents.checks.projected import (
     differences,
     exact_routes,
     leave_one_out_variance,
-    reinforce_law,
+    reinforce_variance,
     scored_by,
 )
 from agents.losses import named
 from envs import TokenMDP
 from mdp import FiniteMDP
-from mdp.gradient.cumulants import shape
 from tests.agents.models import reward, small, small_policy, writing
 from tests.agents.problems import tabular
 
@@ -41,19 +40,15 @@ def test_the_routes_agree(kind: str) -> None:
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
-def test_the_law_of_reinforce_is_that_of_the_moments(gamma: float) -> None:
-    """Variance, skewness and kurtosis from all trajectories; `mdp` has them by linear recursions."""
+def test_the_variance_of_reinforce_is_that_of_the_moments(gamma: float) -> None:
+    """The variance from all trajectories; `mdp` has it by linear recursions."""
     m = writing(gamma=gamma).finite()
     policy = tabular(m)
     along = Directions.of(policy, m, exact_gradient(policy, m), 3, seed=1)
-    law = reinforce_law(m, matrix(policy, m), along.U)
     moments = estimator_moments(policy, m)
-    np.testing.assert_allclose(law.variance, moments.variances(along.U), rtol=1e-10)
-    np.testing.assert_allclose(law.shape.skewness, shape(moments, along.U).skewness, rtol=1e-8)
-    np.testing.assert_allclose(law.shape.kurtosis, shape(moments, along.U).kurtosis, rtol=1e-8)
+    found = reinforce_variance(m, matrix(policy, m), along.U)
+    np.testing.assert_allclose(found, moments.variances(along.U), rtol=1e-10)
     assert along.truth[0] == pytest.approx(float(exact_gradient(policy, m).norm()))
-    p = law.p_values(3 * np.sqrt(law.variance / 10**9), 10**9)
-    np.testing.assert_allclose(p, 0.0026998, rtol=1e-3)
 
 
 @pytest.mark.parametrize("group_size", [2, 3])

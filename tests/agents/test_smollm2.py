@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agents import LanguageModelPolicy, ReinforceLoss, load_model, load_tokenizer, rollout
-from agents.checks.projected import Directions, exact_routes, leave_one_out_variance, reinforce_law, scored_by
+from agents.checks.projected import Directions, exact_routes, leave_one_out_variance, reinforce_variance, scored_by
 from agents.checks.routes import gradient_of
 from agents.cli.language.tasks import DIGITS, encoded, load_task, problem
 from agents.cli.language.verify import drawn_by
@@ -63,7 +63,7 @@ def test_the_whole_vocabulary_in_one_step(policy: LanguageModelPolicy, tokenizer
     along = Directions.of(policy, m, exact.gradient, 1, seed=0)
     pi = policy.matrix(m).detach().numpy()
     n, G = 16_384, 16
-    variances = {1: reinforce_law(m, pi, along.U).variance, G: G * leave_one_out_variance(m, pi, along.U, G)}
+    variances = {1: reinforce_variance(m, pi, along.U), G: G * leave_one_out_variance(m, pi, along.U, G)}
     for group_size, loss in ((1, ReinforceLoss()), (G, named.rloo())):
         generator = torch.Generator().manual_seed(group_size)
         played = rollout(policy, m, n, group_size=group_size, generator=generator)

@@ -33,7 +33,7 @@ from agents.checks.projected import (
     differences,
     exact_routes,
     leave_one_out_variance,
-    reinforce_law,
+    reinforce_variance,
     scored_by,
 )
 from agents.checks.routes import gradient_of
@@ -106,7 +106,7 @@ def one_step(policy: LanguageModelPolicy, problem: TokenMDP, seed: int, say: Cal
     limit = largest_z(3 * len(along.truth), FALSE_ALARM)
     z = {}
     losses: dict[str, tuple[Any, int, NDArray[np.float64]]] = {
-        "REINFORCE": (ReinforceLoss(), 1, reinforce_law(mdp, pi, along.U).variance),
+        "REINFORCE": (ReinforceLoss(), 1, reinforce_variance(mdp, pi, along.U)),
         "RLOO": (named.rloo(), GROUP, GROUP * leave_one_out_variance(mdp, pi, along.U, GROUP)),
     }
     for k, (name, (loss, group, variance)) in enumerate(losses.items()):
@@ -131,10 +131,10 @@ def listed(
     exact = exact_routes(narrow, mdp)
     say("top-4 tree: derivatives along grad J and random directions")
     along = Directions.of(narrow, mdp, exact.gradient, RANDOM, seed)
-    law = reinforce_law(mdp, matrix(narrow, mdp), along.U)
+    variance = reinforce_variance(mdp, matrix(narrow, mdp), along.U)
     say(f"top-4 tree: {EPISODES:,} samples")
     estimate = gradient(narrow, ReinforceLoss(), sample(narrow, mdp, EPISODES, 1, seed))
-    found = along.of_estimate(estimate), np.sqrt(law.variance / EPISODES)
+    found = along.of_estimate(estimate), np.sqrt(variance / EPISODES)
     row = sampled_row("REINFORCE", EPISODES, along, *found, largest_z(3 * len(along.truth), FALSE_ALARM))
     say(f"top-4 tree: {WRITTEN} texts with the cache")
     cache = written_row(narrow, problem, seed)

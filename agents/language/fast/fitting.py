@@ -14,7 +14,7 @@ class Unfit(ValueError):
 
 
 def misfits(model: Any) -> Iterator[str]:
-    """Why `model` does not compute what stands at the top of this file, in plain modules."""
+    """Why `model` does not compute what stands at the top of llama.py, in plain modules."""
     c, kind = model.config, type(model).__name__
     if kind != "LlamaForCausalLM" or c.model_type != "llama":
         yield f"it is a {kind} with model_type {c.model_type!r}, not a LlamaForCausalLM"
