@@ -5,13 +5,13 @@
 
 from envs.adapter import MDPEnv
 from envs.answers import Answer, Entry
-from envs.bandits import bandit, contextual_bandit
-from envs.corridor import short_corridor
-from envs.gridworld import gridworld_4x4, gridworld_5x5
+from envs.games.bandits import bandit, contextual_bandit
+from envs.graphs.corridor import short_corridor
+from envs.graphs.walk import random_walk
+from envs.grids.gridworld import gridworld_4x4, gridworld_5x5
+from envs.operations.robot import recycling_robot
 from envs.registry import ZOO, register
-from envs.robot import recycling_robot
 from envs.token import TokenMDP, tokens
-from envs.walk import random_walk
 
 __all__ = [
     "ZOO",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from mdp import FiniteMDP
+
+Cell = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,18 @@ class Answer:
     gamma: float
     v: Mapping[Hashable, float]
     source: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An environment of the zoo: a function that makes the FiniteMDP, all of whose parameters have defaults."""
+    """An environment of the zoo: a function that makes the FiniteMDP, all of whose parameters have defaults.
+
+    cell gives the (row, column) at which a state, by its label, is drawn; None for a state that is drawn nowhere.
+    Several states may share a cell. Without it, states that are pairs are cells where moves lead to neighbours, and
+    all else is drawn as a graph.
+    """
 
     make: Callable[..., FiniteMDP]
     answers: tuple[Answer, ...]
+    cell: Callable[[Any], Cell | None] | None = None

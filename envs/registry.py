@@ -6,9 +6,13 @@ from typing import Any
 
 import gymnasium
 
-from envs import bandits, corridor, gridworld, robot, token, walk
+from envs import token
 from envs.adapter import MDPEnv
 from envs.answers import Entry
+from envs.games import bandits
+from envs.graphs import corridor, walk
+from envs.grids import gridworld
+from envs.operations import robot
 
 ZOO: dict[str, Entry] = {
     "ShortCorridor": corridor.ENTRY,

@@ -18,7 +18,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("name", "answer"), ANSWERS)
 def test_answers(name: str, answer: Answer) -> None:
-    m = ZOO[name].make(gamma=answer.gamma)
+    m = ZOO[name].make(gamma=answer.gamma, **answer.parameters)
     v = solve(m).v if answer.of == "optimal" else evaluate(m, m.uniform_policy()).v
     assert answer.v
     assert answer.source

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from envs.answers import Answer, Entry
+from envs.answers import Answer, Cell, Entry
 from mdp import FiniteMDP
 
-Cell = tuple[int, int]
 MOVES: dict[str, Cell] = {"up": (-1, 0), "right": (0, 1), "down": (1, 0), "left": (0, -1)}
 
 

@@ -1,0 +1,1 @@
+"""Games: against chance, a dealer, an opponent."""

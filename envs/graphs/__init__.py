@@ -1,0 +1,1 @@
+"""States that are points of a graph: corridors, walks, chains, random graphs."""

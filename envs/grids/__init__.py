@@ -1,0 +1,1 @@
+"""States that are cells: moves up, right, down and left."""

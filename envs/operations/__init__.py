@@ -1,0 +1,1 @@
+"""Stocks, queues, machines: what operations research decides."""
