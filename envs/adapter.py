@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from operator import index
 from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
+from envs.rendering import renderer
+from envs.spaces import AdmissibleActions, observations_of
 from mdp import FiniteMDP
-
-
-class AdmissibleActions(gymnasium.spaces.Discrete):
-    """Discrete(A) whose `sample()` draws from A(s), s the current state of the environment that it belongs to."""
-
-    def __init__(self, mdp: FiniteMDP) -> None:
-        super().__init__(mdp.n_actions)
-        self.now = np.asarray(mdp.admissible.any(axis=0), dtype=np.int8)
-
-    def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
-        """One admissible action; a mask or probabilities of one's own take the place of A(s)."""
-        return super().sample(self.now if mask is None and probability is None else mask, probability)
+from mdp.drawing import CellOf
 
 
 class MDPEnv(gymnasium.Env[Any, Any]):
@@ -36,17 +28,15 @@ class MDPEnv(gymnasium.Env[Any, Any]):
     integer.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
     action_space: AdmissibleActions
 
-    def __init__(self, mdp: FiniteMDP, *, render_mode: str | None = None) -> None:
+    def __init__(self, mdp: FiniteMDP, *, cell: CellOf | None = None, render_mode: str | None = None) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"unknown render_mode {render_mode!r}; it may be {self.metadata['render_modes']}")
-        self.mdp, self.render_mode = mdp, render_mode
+        self.mdp, self.cell, self.render_mode = mdp, cell, render_mode
         self.action_space = AdmissibleActions(mdp)
-        seen = mdp.observations
-        self._observations = seen.astype(np.int8) if seen.dtype == bool else seen  # a space has no bool
-        self.observation_space = _space(self._observations)
+        self.observation_space, self._observations = observations_of(mdp)
         self._first = np.searchsorted(
             mdp.table.state * mdp.n_actions + mdp.table.action, np.arange(mdp.admissible.size + 1)
         )
@@ -88,13 +78,11 @@ class MDPEnv(gymnasium.Env[Any, Any]):
         return np.int64(seen) if isinstance(self.observation_space, gymnasium.spaces.Discrete) else np.array(seen)
 
     def render(self) -> Any:
-        """"ansi": the state in words."""
+        """"ansi": words and, for a board, a drawing in letters; "rgb_array": uint8 (H, W, 3); None before reset."""
         if self.render_mode is None or self._state is None:
             return None
-        return f"in {self.mdp.states[self._state]!r}{self._last}\n"
+        return self._picture(self._state, f"in {self.mdp.states[self._state]!r}{self._last}")
 
-
-def _space(observations: NDArray[Any]) -> gymnasium.spaces.Space[Any]:
-    if observations.ndim == 1 and observations.dtype.kind in "iu" and observations.min() >= 0:
-        return gymnasium.spaces.Discrete(int(observations.max()) + 1)
-    return gymnasium.spaces.Box(observations.min(), observations.max(), observations.shape[1:], observations.dtype.type)
+    @cached_property
+    def _picture(self) -> Callable[[int, str], Any]:
+        return renderer(self.mdp, self.cell, str(self.render_mode))

@@ -9,26 +9,57 @@ import gymnasium
 from envs import token
 from envs.adapter import MDPEnv
 from envs.answers import Entry
-from envs.games import bandits
-from envs.graphs import corridor, walk
-from envs.grids import gridworld
-from envs.operations import robot
+from envs.copies import MDPVectorEnv
+from envs.games import bandits, blackjack, easy21, gambler, tictactoe
+from envs.graphs import corridor, garnet, jumps, loops, riverswim, walk
+from envs.grids import cliff, gridworld, maze, racetrack, toytext, windy
+from envs.operations import inventory, queue, rental, replacement, robot
 
 ZOO: dict[str, Entry] = {
     "ShortCorridor": corridor.ENTRY,
+    "RandomWalk": walk.ENTRY,
+    "RandomWalk19": walk.ENTRY_19,
+    "RandomWalk1000": jumps.ENTRY,
+    "RiverSwim": riverswim.ENTRY,
+    "DoubleLoop": loops.DOUBLE_LOOP,
+    "Chain": loops.CHAIN,
+    "Garnet": garnet.ENTRY,
     "Gridworld5x5": gridworld.GRIDWORLD_5X5,
     "Gridworld4x4": gridworld.GRIDWORLD_4X4,
-    "RecyclingRobot": robot.ENTRY,
-    "RandomWalk": walk.ENTRY,
+    "WindyGridworld": windy.ENTRY,
+    "WindyGridworldKing": windy.KING,
+    "Cliff": cliff.ENTRY,
+    "DynaMaze": maze.ENTRY,
+    "Racetrack": racetrack.ENTRY,
+    "FrozenLake4x4": toytext.FROZEN_LAKE_4X4,
+    "FrozenLake8x8": toytext.FROZEN_LAKE_8X8,
+    "FrozenLakeRandom": toytext.FROZEN_LAKE_RANDOM,
+    "CliffWalking": toytext.CLIFF_WALKING,
+    "Taxi": toytext.TAXI,
     "Bandit": bandits.BANDIT,
     "ContextualBandit": bandits.CONTEXTUAL_BANDIT,
+    "Gambler": gambler.ENTRY,
+    "Blackjack": blackjack.ENTRY,
+    "Easy21": easy21.ENTRY,
+    "TicTacToe": tictactoe.ENTRY,
+    "RecyclingRobot": robot.ENTRY,
+    "MachineReplacement": replacement.ENTRY,
+    "Inventory": inventory.ENTRY,
+    "AdmissionQueue": queue.ENTRY,
+    "CarRental": rental.CAR_RENTAL,
+    "CarRentalExercise": rental.CAR_RENTAL_EXERCISE,
     "Tokens": token.ENTRY,
 }
 
 
 def make(name: str, *, render_mode: str | None = None, **parameters: Any) -> MDPEnv:
     """An environment of the zoo, by its name; parameters go to the function that makes its MDP."""
-    return MDPEnv(ZOO[name].make(**parameters), render_mode=render_mode)
+    return MDPEnv(ZOO[name].make(**parameters), cell=ZOO[name].cell, render_mode=render_mode)
+
+
+def make_vec(name: str, num_envs: int, *, max_episode_steps: int | None = None, **parameters: Any) -> MDPVectorEnv:
+    """Many copies of it that step together."""
+    return MDPVectorEnv(ZOO[name].make(**parameters), num_envs, max_episode_steps=max_episode_steps)
 
 
 def register() -> None:
@@ -36,4 +67,9 @@ def register() -> None:
     for name in ZOO:
         id = f"exactrl/{name}-v0"
         if id not in gymnasium.registry:
-            gymnasium.register(id, entry_point="envs.registry:make", kwargs={"name": name})
+            gymnasium.register(
+                id,
+                entry_point="envs.registry:make",
+                vector_entry_point="envs.registry:make_vec",
+                kwargs={"name": name},
+            )

@@ -15,6 +15,7 @@ from mdp.sampling.enumeration import Trajectory, count_trajectories, enumerate_t
 from mdp.sampling.episodes import Episodes
 from mdp.sampling.returns import discounted_return, returns_to_go
 from mdp.sampling.simulation import Simulator, simulate
+from mdp.sampling.statistics import Statistics
 
 __all__ = [
     "BestBaselines",
@@ -24,6 +25,7 @@ __all__ = [
     "Moments",
     "Simulator",
     "Solution",
+    "Statistics",
     "Trajectory",
     "best_baselines",
     "complex_step",

@@ -29,6 +29,7 @@ from mdp.model.table import (
     checked_start,
     frozen,
 )
+from mdp.sampling.dynamics import Dynamics
 
 
 class FiniteMDP:
@@ -215,6 +216,11 @@ class FiniteMDP:
         t, size = self.table, self.n_states * self.n_actions
         r = np.bincount(t.state * self.n_actions + t.action, weights=t.p * t.reward, minlength=size)
         return frozen(np.asarray(r, dtype=np.float64).reshape(self.n_states, self.n_actions))
+
+    @cached_property
+    def dynamics(self) -> Dynamics:
+        """The table and the start, arranged to be drawn from: made when it is first needed."""
+        return Dynamics(self.table, self.start, self.terminal, self.n_actions)
 
     def backup(self, v: ArrayLike) -> Floats:
         """q(s,a) = r(s,a) + gamma sum over s' of Pr(s'|s,a) v(s'), (S, A).

@@ -10,7 +10,7 @@ What the agent saw is kept once for each distinct sight, not once for each step:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Episodes:
     sights: NDArray[Any]
     choices: Bools | None = None
     group: Ints = field(default_factory=lambda: np.arange(0))
-    behaviour_log_probs: Floats | None = None
+    behaviour_log_probs: Floats | None = field(default_factory=lambda: None)  # no attribute of the class
 
     def __post_init__(self) -> None:
         if len(self.group) != len(self.lengths):
@@ -74,8 +74,9 @@ class Episodes:
         lengths = self.lengths[index]
         T = int(lengths.max(initial=0))
         played = self.behaviour_log_probs
-        return replace(
-            self,
+        same = {name: getattr(self, name) for name in ("gamma", "sights", "choices")}
+        return Episodes(
+            **same,
             **{name: getattr(self, name)[index, :T] for name in ("states", "actions", "rewards", "sight")},
             **{name: getattr(self, name)[index] for name in ("lengths", "terminated", "truncated", "group")},
             behaviour_log_probs=None if played is None else played[index, :T],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from envs import recycling_robot, short_corridor
-from mdp import Episodes, FiniteMDP, Simulator, discounted_return, evaluate, return_variance, simulate
+from mdp import Episodes, FiniteMDP, Simulator, Statistics, discounted_return, evaluate, return_variance, simulate
 from mdp.model.table import Floats
-from mdp.sampling.simulation import Sampler
+from mdp.sampling.dynamics import Sampler
 from tests.worlds import assert_close, random_mdp, random_policy
 
 ALARM = 1e-8  # for each comparison; there are fewer than 20 in this file
@@ -210,6 +213,78 @@ def test_sizes_below_one(episodes: int, max_steps: int | None) -> None:
         simulate(m, m.uniform_policy(), episodes, rng=np.random.default_rng(0), max_steps=max_steps)
 
 
+# ---- statistics ----
+
+
+@pytest.mark.parametrize("max_steps", [None, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_statistics_are_those_of_the_episodes(seed: int, max_steps: int | None) -> None:
+    """The same seed draws the same episodes, counted or stored."""
+    m = random_mdp(seed)
+    pi, n = random_policy(m, 1), 2_000
+    e, counted = (
+        simulate(m, pi, n, rng=np.random.default_rng(seed), max_steps=max_steps, statistics=statistics)
+        for statistics in (False, True)
+    )
+    assert isinstance(e, Episodes)
+    assert isinstance(counted, Statistics)
+    assert np.array_equal(counted.starts, e.states[:, 0])
+    assert np.array_equal(counted.lengths, e.lengths)
+    assert np.array_equal(counted.terminated, e.terminated)
+    assert np.array_equal(counted.truncated, e.truncated)
+    assert counted.truncated.any() == (max_steps is not None)
+    G = discounted_return(e.rewards, m.gamma)
+    assert_close(counted.returns, G, 1e-12)
+    assert_close(counted.mean, G.mean(), 1e-12)
+    assert_close(counted.moment(2), G.var(), 1e-12)
+    assert_close(counted.moment(3), ((G - G.mean()) ** 3).mean(), 1e-12)
+    assert_close(counted.standard_error, G.std(ddof=1) / np.sqrt(n), 1e-12)
+    visits = np.zeros(m.admissible.shape, int)
+    np.add.at(visits, (e.states[e.mask], e.actions[e.mask]), 1)
+    assert np.array_equal(counted.visits, visits)
+    t = m.table
+    for k in range(len(t.p)):
+        drawn = (e.states == t.state[k]) & (e.actions == t.action[k]) & (e.rewards == t.reward[k]) & e.mask
+        after = np.roll(e.states, -1, axis=1)
+        inner = np.arange(e.states.shape[1]) + 1 < e.lengths[:, None]
+        lands = (inner & (after == t.next[k])) if not m.terminal[t.next[k]] else ~inner
+        alike = (t.state == t.state[k]) & (t.action == t.action[k]) & (t.reward == t.reward[k])
+        if max_steps is None and alike.sum() == 1:
+            assert counted.counts[k] == (drawn & lands).sum()
+    assert counted.counts.sum() == e.lengths.sum() == counted.visits.sum()
+    assert len(counted) == n
+
+
+def test_statistics_of_long_episodes_need_little_memory() -> None:
+    """100 episodes of 100,000 steps: 3 MB at most, where the steps alone would take 160."""
+    m = FiniteMDP.from_outcomes({(0, 0): [(0.5, 1, 1), (0.5, 0, 0)], (1, 0): [(1, 0, 0)]}, gamma=0.5)
+    tracemalloc.start()
+    simulate(m, m.uniform_policy(), 100, rng=np.random.default_rng(0), max_steps=100_000, statistics=True)
+    assert tracemalloc.get_traced_memory()[1] < 3e6
+    tracemalloc.stop()
+
+
+def test_one_episode_has_no_standard_error() -> None:
+    m = short_corridor()
+    one = simulate(m, m.uniform_policy(), 1, rng=np.random.default_rng(0), statistics=True)
+    assert np.isnan(one.standard_error)
+    assert one.moment(2) == 0
+
+
+def test_episodes_that_nobody_has_looked_at() -> None:
+    """They are laid out at the first look, once; copies, and rows of them, are whole."""
+    m = random_mdp(0)
+    e = played(m, 20)
+    assert "rewards" not in vars(e)
+    assert e.rows(slice(3)).rewards.shape == (3, e.lengths[:3].max())
+    assert e.states is e.states
+    again = pickle.loads(pickle.dumps(played(m, 20)))
+    assert np.array_equal(again.states, e.states)
+    assert np.array_equal(copy.deepcopy(played(m, 20)).rewards, e.rewards)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        e.nothing  # type: ignore[attr-defined] # noqa: B018
+
+
 # ---- the sampler ----
 
 
@@ -224,20 +299,26 @@ class Fixed(np.random.Generator):
         return np.full(size, self.value)
 
 
+def entries(sampler: Sampler, rows: list[int], u: float) -> list[int]:
+    """The entries of p that U = u draws."""
+    places = sampler.draw(np.array(rows), Fixed(u))
+    return [sampler.places.tolist().index(place) for place in places]
+
+
 @pytest.mark.parametrize(("u", "drawn"), [(0.0, 1), (0.25 - 1e-12, 1), (0.25, 3), (0.5, 3), (1 - 2**-53, 3)])
 def test_inverse_cdf(u: float, drawn: int) -> None:
     """Row 1 of p is 0, .25, 0, .75, 0: the first entry whose cumulative probability exceeds u."""
     p, edges = np.array([1.0, 0, 0.25, 0, 0.75, 0]), np.array([0, 1, 6])
-    assert (Sampler(p, edges).draw(np.array([1]), Fixed(u)) - 1).tolist() == [drawn]
+    assert entries(Sampler(p, edges), [1], u) == [1 + drawn]
 
 
 @pytest.mark.parametrize("size", range(1, 10))
 def test_every_entry_of_every_size_is_reached(size: int) -> None:
     sampler = Sampler(np.full(2 * size, 1 / size), np.array([0, size, 2 * size]))
     for k in range(size):
-        assert sampler.draw(np.array([1]), Fixed((k + 0.5) / size)).tolist() == [size + k]
+        assert entries(sampler, [1], (k + 0.5) / size) == [size + k]
 
 
 def test_rows_without_entries() -> None:
     sampler = Sampler(np.array([0.5, 0.5, 1.0]), np.array([0, 0, 2, 2, 3, 3]))
-    assert sampler.draw(np.array([1, 3, 1]), Fixed(0.7)).tolist() == [1, 2, 1]
+    assert entries(sampler, [1, 3, 1], 0.7) == [1, 2, 1]
