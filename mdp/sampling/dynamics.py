@@ -1,8 +1,8 @@
 """Drawing from many finite distributions at once, and an MDP's table arranged for it.
 
-Inverse CDF: of row i the first outcome is drawn whose cumulative probability exceeds U, U uniform in [0, 1). Rows are
-padded to a power of two, so that all of them take the same few halvings, without a branch. The alias method and a
-scan over the outcomes are measured beside it in tests/benchmarks/simulation_speed.py.
+Inverse CDF: the first outcome is drawn whose cumulative probability F exceeds U, U uniform in [0, 1). Rows are padded
+to a power of two, so that all of them take the same few halvings, without a branch. The alias method and a scan over
+the outcomes are measured beside it in tests/benchmarks/simulation_speed.py.
 """
 
 from __future__ import annotations
@@ -16,57 +16,88 @@ from mdp.model.table import Bools, Floats, Ints, Outcomes
 
 
 class Sampler:
-    """Draws from R distributions: row i lies at edges[i] .. edges[i + 1] of the flat array p.
+    """Draws from R distributions, given as F (R, W), W a power of two: a draw of row i is a place, i W + column.
 
-    A draw is a place in a padded table, row * width + column; `table` lays values of the entries out in that way.
+    An entry of probability 0 is never drawn; a row of zeros has no draw, and what stands for it means nothing.
     """
 
-    def __init__(self, p: Floats, edges: Ints) -> None:
-        sizes = np.diff(edges)
-        self.width = 1 << (int(sizes.max(initial=1)) - 1).bit_length()
-        padding = self.width * np.arange(len(sizes)) - edges[:-1]
-        self.rows, self.places = len(sizes), np.arange(len(p)) + np.repeat(padding, sizes)
-        summed = self.table(p).reshape(self.rows, self.width).cumsum(axis=1)
-        total = summed[:, -1:].copy()  # divided by itself it is 1, which no U reaches
-        cumulative = np.divide(summed, total, out=summed, where=total > 0).ravel()
+    def __init__(self, F: Floats) -> None:
+        self.width = F.shape[1]
         halves = [1 << k for k in reversed(range((self.width - 1).bit_length()))]
-        self._halvings = [(half, cumulative[half - 1 :]) for half in halves]
-
-    def table(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Values of the entries of p by place, (R * width,); 0 in the padding."""
-        out = np.zeros(self.rows * self.width, x.dtype)
-        out[self.places] = x
-        return out
+        self._halvings = [(half, F.ravel()[half - 1 :]) for half in halves]
 
     def draw(self, row: Ints, rng: np.random.Generator) -> Ints:
-        """The place of one draw for each row. An entry of probability 0 is never drawn; a row without entries has
-        no draw: what stands for it means nothing."""
+        """The place of one draw for each row."""
         place: Ints = row * self.width
         if self.width == 1:
             return place
         u = rng.random(len(row))
-        for half, cumulative in self._halvings:
-            beyond = cumulative.take(place) <= u
+        for half, F in self._halvings:
+            beyond = F.take(place) <= u
             place += beyond if half == 1 else half * beyond
         return place
 
 
+def cumulative(p: Floats) -> Floats:
+    """F (R, W) of distributions p (R, W): 1 from the last outcome on, which no U reaches."""
+    summed = p.cumsum(axis=1)
+    total = summed[:, -1:].copy()
+    return np.asarray(np.divide(summed, total, out=summed, where=total > 0))
+
+
+def width_for(n: int) -> int:
+    """The least power of two that is at least n."""
+    return 1 << (max(n, 1) - 1).bit_length()
+
+
 class Dynamics:
-    """p(s',r|s,a) and Pr(S_0 = s) to draw from. The row of (s, a) is s * width + a, width a power of two >= A."""
+    """p(s',r|s,a) and Pr(S_0 = s) to draw from. The row of (s, a) is s * width + a, width a power of two >= A.
+
+    next, reward, goes_on: by place, s', r, and that s' is not terminal; places (K,): where the outcomes of the MDP's
+    table are.
+    """
 
     def __init__(self, table: Outcomes, start: Floats, terminal: Bools, n_actions: int) -> None:
-        self.width = 1 << (n_actions - 1).bit_length()
-        row = table.state * self.width + table.action
-        self.outcomes = Sampler(table.p, np.searchsorted(row, np.arange(len(start) * self.width + 1)))
-        self.next, self.reward = self.outcomes.table(table.next), self.outcomes.table(table.reward)
-        self.terminal = terminal
-        self._start = Sampler(start, np.array([0, len(start)]))
+        self.width = width_for(n_actions)
+        row, rows = table.state * self.width + table.action, len(start) * self.width
+        first = np.searchsorted(row, np.arange(rows))
+        self._size = rows, width_for(int(np.bincount(row).max()))
+        self.places: Ints = row * self._size[1] + np.arange(len(row)) - first[row]
+        self._F = cumulative(self._by_place(table.p).reshape(self._size))
+        self.outcomes = Sampler(self._F)
+        self.next, self.reward = self._by_place(table.next), self._by_place(table.reward)
+        self.terminal, self.goes_on = terminal, ~terminal[self.next]
+        self._first = np.flatnonzero(start)
+        self._start = Sampler(cumulative(_padded(start[None, self._first])))
+
+    def _by_place(self, x: NDArray[Any]) -> NDArray[Any]:
+        out = np.zeros(self._size[0] * self._size[1], x.dtype)
+        out[self.places] = x
+        return out
+
+    def starts(self, n: int, rng: np.random.Generator) -> Ints:
+        """S_0, n times."""
+        return self._first.take(self._start.draw(np.zeros(n, np.int64), rng))
+
+    def under(self, policy: Floats) -> Sampler:
+        """Draws an action and its outcome by one U: of row s, with k the outcomes of (s, a) in order,
+
+            F(a,k|s) = sum over a' < a of pi(a'|s)  +  pi(a|s) F(k|s,a).
+
+        policy (S, A), 0 where an action is not admissible. The places are those of `outcomes`.
+        """
+        upper = cumulative(_padded(policy))[:, :, None]
+        lower = np.concatenate([np.zeros_like(upper[:, :1]), upper[:, :-1]], axis=1)
+        F = self._F.reshape(len(policy), self.width, -1)
+        joint = np.where(F < 1, np.minimum(lower + (upper - lower) * F, upper), upper)
+        return Sampler(joint.reshape(len(policy), -1))
 
     def pairs(self, place: Ints) -> tuple[Ints, Ints]:
         """(s, a) of drawn outcomes."""
         s, a = np.divmod(place // self.outcomes.width, self.width)
         return s, a
 
-    def starts(self, n: int, rng: np.random.Generator) -> Ints:
-        """S_0, n times."""
-        return self._start.draw(np.zeros(n, np.int64), rng)
+
+def _padded(p: Floats) -> Floats:
+    """p (R, W) with zeros, up to a power of two."""
+    return np.pad(p, [(0, 0), (0, width_for(p.shape[1]) - p.shape[1])])

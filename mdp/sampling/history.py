@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.model.table import Bools, Floats, Ints
+from mdp.model.table import Floats, Ints
 from mdp.sampling.episodes import Episodes
 
 if TYPE_CHECKING:
@@ -39,20 +39,18 @@ class History:
 
     def __init__(self, mdp: FiniteMDP, policy: Floats, group: Ints) -> None:
         self._mdp, self._policy, self._group = mdp, policy, group
-        self._lengths, self._steps = np.zeros(len(group), np.int64), list[tuple[Ints, Ints]]()
+        self._steps = list[tuple[Ints, Ints]]()
 
     def step(self, playing: Ints, place: Ints) -> None:
         self._steps.append((playing, place))
 
-    def ended(self, playing: Ints, over: Bools, goes_on: Ints, steps: int) -> None:  # noqa: ARG002
-        self._lengths[playing[over]] = steps
-
-    def done(self, cut: Ints, steps: int) -> Episodes:
-        mdp, truncated = self._mdp, np.zeros(len(self._lengths), bool)
-        self._lengths[cut], truncated[cut] = steps, True
+    def done(self, cut: Ints) -> Episodes:
+        mdp, truncated = self._mdp, np.zeros(len(self._group), bool)
+        truncated[cut] = True
+        lengths = np.bincount(np.concatenate([playing for playing, _ in self._steps]), minlength=len(truncated))
         return Simulated(
             self._laid_out,
-            lengths=self._lengths,
+            lengths=lengths,
             terminated=~truncated,
             truncated=truncated,
             gamma=mdp.gamma,
@@ -62,7 +60,7 @@ class History:
         )
 
     def _laid_out(self) -> Arrays:
-        dynamics, shape = self._mdp.dynamics, (len(self._steps), len(self._lengths))
+        dynamics, shape = self._mdp.dynamics, (len(self._steps), len(self._group))
         states, actions = np.full(shape, -1), np.zeros(shape, np.int64)
         rewards, log_probs = np.zeros(shape), np.zeros(shape)
         with np.errstate(divide="ignore"):

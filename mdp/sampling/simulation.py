@@ -1,4 +1,4 @@
-"""Many episodes at once: all copies take a step together, by inverse-CDF sampling of tables.
+"""Many episodes at once: all copies take a step together, by inverse-CDF sampling of one table.
 
     A_t ~ pi(.|S_t),        (S_{t+1}, R_{t+1}) ~ p(.,.|S_t, A_t)
 """
@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from mdp.model.table import Bools, Ints
 from mdp.prediction.chain import checked_policy
 from mdp.prediction.graph import may_never_end
-from mdp.sampling.dynamics import Sampler
 from mdp.sampling.episodes import Episodes
 from mdp.sampling.history import History
 from mdp.sampling.statistics import Statistics, Tally
@@ -30,10 +29,7 @@ class Recorder(Protocol[_T]):
     def step(self, playing: Ints, place: Ints) -> None:
         """One step of the copies `playing`: the place of what was drawn, in `Dynamics`."""
 
-    def ended(self, playing: Ints, over: Bools, goes_on: Ints, steps: int) -> None:
-        """After so many steps the copies playing[over] have ended, and playing[goes_on] go on."""
-
-    def done(self, cut: Ints, steps: int) -> _T:
+    def done(self, cut: Ints) -> _T:
         """All steps are taken; the copies `cut` had not ended."""
 
 
@@ -42,9 +38,7 @@ class Simulator:
 
     def __init__(self, mdp: FiniteMDP, policy: ArrayLike) -> None:
         self.mdp, self.policy = mdp, checked_policy(mdp, policy)
-        S, A = mdp.admissible.shape
-        live = np.where(mdp.terminal[:, None], 0.0, self.policy)
-        self._actions = Sampler(live.ravel(), np.arange(0, S * A + 1, A))
+        self._draws = mdp.dynamics.under(np.where(mdp.terminal[:, None], 0.0, self.policy))
 
     def starts(self, episodes: int, rng: np.random.Generator) -> Ints:
         """S_0 of each episode, (N,), from mdp.start."""
@@ -67,15 +61,13 @@ class Simulator:
         dynamics, steps = self.mdp.dynamics, 0
         playing, s = np.arange(len(starts)), starts
         while len(playing) and (max_steps is None or steps < max_steps):
-            place = dynamics.outcomes.draw(self._actions.draw(s, rng), rng)
+            place, steps = self._draws.draw(s, rng), steps + 1
             recorder.step(playing, place)
-            s, steps = dynamics.next.take(place), steps + 1
-            over = dynamics.terminal.take(s)
-            if over.any():
-                goes_on = np.flatnonzero(~over)
-                recorder.ended(playing, over, goes_on, steps)
-                playing, s = playing.take(goes_on), s.take(goes_on)
-        return recorder.done(playing, steps)
+            goes_on = np.flatnonzero(dynamics.goes_on.take(place))
+            if len(goes_on) < len(playing):
+                playing, place = playing.take(goes_on), place.take(goes_on)
+            s = dynamics.next.take(place)
+        return recorder.done(playing)
 
     def _check_ends(self, starts: Ints) -> None:
         stuck: Bools = np.isin(starts, may_never_end(self.mdp, self.policy))

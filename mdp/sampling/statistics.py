@@ -60,13 +60,14 @@ class Tally:
 
     def __init__(self, mdp: FiniteMDP, starts: Ints) -> None:
         self._mdp, self._starts, self._lengths = mdp, starts, np.zeros(len(starts), np.int64)
-        self._returns, self._so_far, self._discount = np.zeros(len(starts)), np.zeros(len(starts)), 1.0
+        self._returns, self._discount, self._steps = np.zeros(len(starts)), 1.0, 0
         self._counts = np.zeros(len(mdp.dynamics.next), np.int64)
         self._waiting, self._patience = list[Ints](), max(len(self._counts), len(starts))
 
-    def step(self, playing: Ints, place: Ints) -> None:  # noqa: ARG002
-        self._so_far += self._discount * self._mdp.dynamics.reward.take(place)
-        self._discount *= self._mdp.gamma
+    def step(self, playing: Ints, place: Ints) -> None:
+        self._returns[playing] += self._discount * self._mdp.dynamics.reward.take(place)
+        self._discount, self._steps = self._discount * self._mdp.gamma, self._steps + 1
+        self._lengths[playing] = self._steps
         self._waiting.append(place)
         self._patience -= len(place)
         if self._patience < 0:
@@ -78,15 +79,9 @@ class Tally:
             self._counts += np.bincount(np.concatenate(self._waiting), minlength=len(self._counts))
         self._waiting, self._patience = [], max(len(self._counts), len(self._starts))
 
-    def ended(self, playing: Ints, over: Bools, goes_on: Ints, steps: int) -> None:
-        copies = playing[over]
-        self._lengths[copies], self._returns[copies] = steps, self._so_far[over]
-        self._so_far = self._so_far.take(goes_on)
-
-    def done(self, cut: Ints, steps: int) -> Statistics:
+    def done(self, cut: Ints) -> Statistics:
         self._count()
-        self._lengths[cut], self._returns[cut] = steps, self._so_far
-        t, counts = self._mdp.table, self._counts[self._mdp.dynamics.outcomes.places]
+        t, counts = self._mdp.table, self._counts[self._mdp.dynamics.places]
         visits = np.zeros(self._mdp.admissible.shape, np.int64)
         np.add.at(visits, (t.state, t.action), counts)
         terminated = np.ones(len(self._starts), bool)

@@ -15,7 +15,7 @@ from scipy import stats
 from envs import recycling_robot, short_corridor
 from mdp import Episodes, FiniteMDP, Simulator, Statistics, discounted_return, evaluate, return_variance, simulate
 from mdp.model.table import Floats
-from mdp.sampling.dynamics import Sampler
+from mdp.sampling.dynamics import Sampler, cumulative, width_for
 from tests.worlds import assert_close, random_mdp, random_policy
 
 ALARM = 1e-8  # for each comparison; there are fewer than 20 in this file
@@ -299,26 +299,49 @@ class Fixed(np.random.Generator):
         return np.full(size, self.value)
 
 
-def entries(sampler: Sampler, rows: list[int], u: float) -> list[int]:
-    """The entries of p that U = u draws."""
-    places = sampler.draw(np.array(rows), Fixed(u))
-    return [sampler.places.tolist().index(place) for place in places]
+def drawn(F: Floats, row: int, u: float) -> Any:
+    """The column that U = u draws."""
+    sampler = Sampler(F)
+    return sampler.draw(np.array([row]), Fixed(u)).tolist()[0] - row * F.shape[1]
 
 
-@pytest.mark.parametrize(("u", "drawn"), [(0.0, 1), (0.25 - 1e-12, 1), (0.25, 3), (0.5, 3), (1 - 2**-53, 3)])
-def test_inverse_cdf(u: float, drawn: int) -> None:
-    """Row 1 of p is 0, .25, 0, .75, 0: the first entry whose cumulative probability exceeds u."""
-    p, edges = np.array([1.0, 0, 0.25, 0, 0.75, 0]), np.array([0, 1, 6])
-    assert entries(Sampler(p, edges), [1], u) == [1 + drawn]
+@pytest.mark.parametrize(("u", "column"), [(0.0, 1), (0.25 - 1e-12, 1), (0.25, 3), (0.5, 3), (1 - 2**-53, 3)])
+def test_inverse_cdf(u: float, column: int) -> None:
+    """Row 1 of p is 0, .25, 0, .75, 0 ...: the first entry whose cumulative probability exceeds u."""
+    F = cumulative(np.array([[1.0] + [0] * 7, [0, 0.25, 0, 0.75, 0, 0, 0, 0]]))
+    assert drawn(F, 1, u) == column
 
 
 @pytest.mark.parametrize("size", range(1, 10))
 def test_every_entry_of_every_size_is_reached(size: int) -> None:
-    sampler = Sampler(np.full(2 * size, 1 / size), np.array([0, size, 2 * size]))
+    W = width_for(size)
+    F = cumulative(np.where(np.arange(W) < size, 1 / size, 0.0)[None].repeat(2, axis=0))
     for k in range(size):
-        assert entries(sampler, [1], (k + 0.5) / size) == [size + k]
+        assert drawn(F, 1, (k + 0.5) / size) == k
 
 
-def test_rows_without_entries() -> None:
-    sampler = Sampler(np.array([0.5, 0.5, 1.0]), np.array([0, 0, 2, 2, 3, 3]))
-    assert entries(sampler, [1, 3, 1], 0.7) == [1, 2, 1]
+@pytest.mark.parametrize(("n", "width"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (1025, 2048)])
+def test_widths(n: int, width: int) -> None:
+    assert width_for(n) == width
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_action_and_its_outcome_by_one_number(seed: int) -> None:
+    """Drawn at the middle of every interval of F(a,k|s), that outcome; its length is pi(a|s) p(s',r|s,a)."""
+    m = random_mdp(seed)
+    pi = random_policy(m, seed)
+    pi[0] = np.eye(m.n_actions)[np.flatnonzero(m.admissible[0])[-1]]  # some outcomes have probability 0
+    sampler, t, edge = m.dynamics.under(np.where(m.terminal[:, None], 0.0, pi)), m.table, 0.0
+    for k in range(len(t.p)):
+        edge = 0.0 if k == 0 or t.state[k] != t.state[k - 1] else edge
+        p = pi[t.state[k], t.action[k]] * t.p[k]
+        for u in [edge + p / 1e9, edge + p / 2, edge + p * (1 - 1e-9)] if p else []:
+            place = sampler.draw(t.state[k : k + 1], Fixed(u))
+            assert place == m.dynamics.places[k]
+            assert m.dynamics.next[place] == t.next[k]
+            assert m.dynamics.reward[place] == t.reward[k]
+            assert [x[0] for x in m.dynamics.pairs(place)] == [t.state[k], t.action[k]]
+        edge += p
+    top = sampler.draw(np.flatnonzero(~m.terminal), Fixed(1 - 2**-53))
+    assert np.isin(top, m.dynamics.places).all()
+    assert (pi[m.dynamics.pairs(top)] > 0).all()
