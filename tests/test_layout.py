@@ -113,12 +113,12 @@ def test_no_circles() -> None:
 def test_the_reader_sees_all_kinds_of_imports(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text(
-        "import a.b\nfrom mdp import plot, solve\nfrom . import c\n"
+        "import a.b\nfrom mdp import drawing, solve\nfrom . import c\n"
         "if TYPE_CHECKING:\n    import d\nif d:\n    def f():\n        from e import g\n"
     )
     assert [(x.name, x.in_function, x.types_only) for x in imports("mdp.x", path)] == [
         ("a.b", False, False),
-        ("mdp.plot", False, False),
+        ("mdp.drawing", False, False),
         ("mdp", False, False),
         ("mdp", False, False),
         ("d", False, True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +12,15 @@ from rich.console import Console
 
 from agents.cli import audit as auditing
 from agents.cli import selftest as selftesting
+from agents.cli import show as showing
 from agents.cli import solve as solving
 from agents.cli import train as training
 from agents.cli import variance as varying
 from agents.cli import verify as verifying
+from agents.cli import zoo
 from agents.cli.language import commands, options
 from agents.cli.language.train import Settings
+from agents.cli.options import ENV, Gamma, Out, Seed
 from agents.cli.problems import load, starting_policy
 from agents.cli.records import wrote
 from agents.learning import TrainingStopped
@@ -31,25 +33,6 @@ TABULAR = ("gamma", "episodes", "optimizer", "baseline", "gradient")
 LINGUISTIC = ("task", "reward", "loss", "beta", "groups", "group_size", "max_tokens", "temperature", "top_k", "top_p",
               "pieces", "checkpoint_every", "resume", "sharded")  # fmt: skip
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
-
-
-def writable(folder: Path) -> Path:
-    """The folder, made. It is tried first, so that nothing is computed in vain."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {folder}: {error.strerror}") from None
-
-
-ENV = "A Gymnasium id whose environment has P, an exactrl/... id, or a .json or .npz file."
-Gamma = Annotated[
-    float | None,
-    typer.Option(help="Discount, by default the environment's own; Gymnasium's have none and get .9."),
-]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0, max=2**62)]
-Out = Annotated[Path, typer.Option(help="Folder for the files that are written.", callback=writable)]
 
 
 @app.callback()
@@ -116,6 +99,32 @@ def solve(
     console.print(solving.table(problem, solution))
     wrote(console, solving.write(problem, solution, out))
     raise typer.Exit(0 if solution.converged else 1)
+
+
+@app.command()
+def envs() -> None:
+    """The environments of the zoo: their sizes, J of the uniform policy, J*, and where their answers are from."""
+    console.print(zoo.table(list(zoo.rows(console))))
+    console.print(zoo.CAPTION, highlight=False)
+
+
+@app.command()
+def show(
+    env: Annotated[str, typer.Argument(help=ENV)],
+    policy: Annotated[showing.Policy, typer.Option(help="Whose values are drawn.")] = showing.Policy.optimal,
+    state: Annotated[
+        str | None, typer.Option(help="A state, as it is labelled, whose backup diagram is drawn, too.")
+    ] = None,
+    gamma: Gamma = None,
+    format: Annotated[showing.Format, typer.Option(help="Of the files.")] = showing.Format.png,
+    out: Out = Path(),
+) -> None:
+    """A picture: v, q, occupancy and policy of a board, else the transition graph."""
+    problem = load(env, gamma)
+    chosen = None if state is None else showing.state_of(problem.mdp, state)
+    with console.status("solving and drawing"):
+        written = showing.write(problem, showing.view(problem, policy), chosen, format, out)
+    wrote(console, written)
 
 
 @app.command()

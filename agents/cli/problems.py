@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.envs.toy_text.taxi import TaxiEnv
 
 import envs
 from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
 from mdp import FiniteMDP
+from mdp.drawing import CellOf
 from mdp.model import build
 
 GYMNASIUM_GAMMA = 0.9  # for environments that have no discount of their own
 
 
 class Problem(NamedTuple):
-    """A named MDP; shape: (rows, columns) where its first states are the cells of a grid."""
+    """A named MDP; cell gives the (row, column) at which a state, by its label, is drawn, where that is known."""
 
     name: str
     mdp: FiniteMDP
-    shape: tuple[int, int] | None = None
+    cell: CellOf | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name as a part of a file's name."""
+        return self.name.replace("/", "-")
 
 
 def load(env: str, gamma: float | None = None) -> Problem:
@@ -40,16 +48,19 @@ def load(env: str, gamma: float | None = None) -> Problem:
     if gamma is None:
         gamma = own.gamma if isinstance(own, FiniteMDP) else GYMNASIUM_GAMMA
     name = env.split(":")[-1].removeprefix("exactrl/")
-    return Problem(name, FiniteMDP.from_gymnasium(made, gamma=gamma), _shape(made))
+    return Problem(name, FiniteMDP.from_gymnasium(made, gamma=gamma), _cell(made.unwrapped))
 
 
-def _shape(env: gymnasium.Env[object, object]) -> tuple[int, int] | None:
-    """The grid of FrozenLake (desc) and CliffWalking (shape)."""
-    shape = getattr(getattr(env.unwrapped, "desc", None), "shape", None) or getattr(env.unwrapped, "shape", None)
-    grid = isinstance(shape, tuple) and len(shape) == 2 and shape[0] * shape[1] == getattr(
-        env.observation_space, "n", None
-    )
-    return (int(shape[0]), int(shape[1])) if grid and shape is not None else None
+def _cell(env: Any) -> CellOf | None:
+    """Of the zoo, of Taxi, and of FrozenLake (desc) and CliffWalking (shape), whose first states are cells by row."""
+    if isinstance(env, envs.MDPEnv):
+        return env.cell
+    if isinstance(env, TaxiEnv):
+        return lambda s: divmod(s // 20, 5) if isinstance(s, int) else None  # 5 passengers, 4 destinations
+    shape = getattr(getattr(env, "desc", None), "shape", None) or getattr(env, "shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 2 or math.prod(shape) != getattr(env.observation_space, "n", None):
+        return None
+    return lambda s: divmod(s, int(shape[1])) if isinstance(s, int) else None
 
 
 def starting_policy(mdp: FiniteMDP, generator: torch.Generator | None = None) -> SoftmaxPolicy:

@@ -6,13 +6,14 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from agents.cli.problems import Problem
 from mdp import FiniteMDP, Solution
-from mdp.plot import grid_cells, plot_grid
+from mdp.drawing import board_of, plot_board
 
 MOST_ROWS = 40
 
@@ -49,17 +50,24 @@ def _actions(mdp: FiniteMDP, solution: Solution, s: int) -> str:
 
 
 def write(problem: Problem, solution: Solution, folder: Path) -> list[Path]:
-    """The .csv file of all states and, for a grid, its picture."""
+    """The .csv file of all states and, for a board, its picture: v* and all optimal actions."""
     mdp = problem.mdp
-    stem = f"exactrl-solve-{problem.name.replace('/', '-')}"
+    stem = f"exactrl-solve-{problem.stem}"
     written = [folder / f"{stem}.csv"]
     with written[0].open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["state", "v", "optimal_actions"])
         rows.writerows([mdp.states[s], repr(float(solution.v[s])), _actions(mdp, solution, s)]
                        for s in range(mdp.n_states))  # fmt: skip
-    cells = grid_cells(mdp, problem.shape)
-    if cells is not None:
+    board = board_of(mdp, problem.cell)
+    if board is not None:
         written.append(folder / f"{stem}.png")
-        plot_grid(mdp, solution, cells, written[-1], f"{problem.name}, gamma {mdp.gamma:g}")
+        title = f"{problem.name}, gamma {mdp.gamma:g}: v* and all optimal actions"
+        plot_board(mdp, board, written[-1], v=solution.v, policy=all_optimal(solution), title=title)
     return written
+
+
+def all_optimal(solution: Solution) -> NDArray[np.float64]:
+    """The policy (S, A) that takes all optimal actions of a state equally often; 0 in terminal states."""
+    ties = solution.optimal_actions
+    return np.asarray(ties / np.maximum(ties.sum(axis=1, keepdims=True), 1))

@@ -1,0 +1,28 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made. It is tried first, so that nothing is computed in vain."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(f"cannot write to the folder {folder}: {error.strerror}") from None
+
+
+ENV = "A Gymnasium id whose environment has P, an exactrl/... id, or a .json or .npz file."
+Gamma = Annotated[
+    float | None,
+    typer.Option(help="Discount, by default the environment's own; Gymnasium's have none and get .9."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0, max=2**62)]
+Out = Annotated[Path, typer.Option(help="Folder for the files that are written.", callback=writable)]

@@ -1,0 +1,136 @@
+"""`exactrl envs` and `exactrl show`: what they print and write, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import gymnasium
+import numpy as np
+import pytest
+
+import envs
+from agents.cli import show as showing
+from agents.cli.problems import load
+from mdp import FiniteMDP, evaluate, solve
+from mdp.drawing import board_of
+from tests.agents.test_cli import run
+from tests.worlds import assert_close
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_table_of_the_zoo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some of them, and one without answers, in 80 columns."""
+    names = ("ShortCorridor", "Gridworld4x4", "RecyclingRobot", "Tokens")
+    some = {name: envs.ZOO[name] for name in names}
+    some["Endless"] = envs.Entry(lambda: envs.recycling_robot(gamma=0.5), ())
+    monkeypatch.setattr(envs, "ZOO", some)
+    assert run(monkeypatch, "envs") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
+    assert cells["ShortCorridor"][:6] == ["4", "2", "6", "1", "-12", "-3"]
+    assert cells["Gridworld4x4"][:6] == ["16", "4", "56", "1", "-18.286", "-2"]
+    assert " ".join(cells["Endless"][-2:]) == "none known"
+
+
+@pytest.mark.parametrize("name", envs.ZOO)
+def test_the_cell_of_every_environment_arrives(name: str) -> None:
+    """A problem loaded by its id is drawn as the zoo says."""
+    problem = load(f"exactrl/{name}-v0")
+    assert problem.cell is envs.ZOO[name].cell
+
+
+@pytest.mark.parametrize(
+    ("env", "shape", "start"),
+    [("FrozenLake8x8-v1", (8, 8), (0, 0)), ("CliffWalking-v1", (4, 12), (3, 0)), ("Taxi-v4", (5, 5), None)],
+)
+def test_boards_of_gymnasium(env: str, shape: tuple[int, int], start: tuple[int, int] | None) -> None:
+    problem = load(env)
+    board = board_of(problem.mdp, problem.cell)
+    assert board is not None
+    assert board.shape == shape
+    assert (board.cells[-1] == -1).all()  # "terminal"
+    if start is not None:
+        assert board.cells[np.argmax(problem.mdp.start)].tolist() == list(start)
+
+
+def test_cells_of_taxi() -> None:
+    problem, env = load("Taxi-v4"), gymnasium.make("Taxi-v4").unwrapped
+    assert problem.cell is not None
+    for s in range(500):
+        row, column, *_ = env.decode(s)  # type: ignore[attr-defined]
+        assert problem.cell(s) == (row, column)
+
+
+def test_views() -> None:
+    """The values of the policy that is named; for the optimal one, all optimal actions are drawn."""
+    problem = load("exactrl/Gridworld4x4-v0")
+    uniform, optimal = (showing.view(problem, name) for name in showing.Policy)
+    assert_close(uniform.v, evaluate(problem.mdp, problem.mdp.uniform_policy()).v)
+    assert_close(uniform.occupancy.sum(), -uniform.v.sum() / 14)  # steps, each of which pays -1
+    assert_close(optimal.v, solve(problem.mdp).v)
+    assert_close(optimal.occupancy.sum(), 2)
+    assert_close(optimal.policy[6], [0.25] * 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (("exactrl/Gridworld4x4-v0", "--policy", "uniform", "--state", "(1, 2)"), ["", "-backup"]),
+        (("exactrl/RecyclingRobot-v0", "--state", "low"), ["", "-backup"]),
+        (("CliffWalking-v1", "--gamma", "1"), [""]),
+        (("exactrl/TicTacToe-v0", "--state", "X...O....", "--format", "svg", "--out", "a/b"), ["", "-backup"]),
+    ],
+)
+def test_show(
+    arguments: tuple[str, ...], files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "show", *arguments) == 0
+    ending, folder = ("svg", Path("a/b")) if "svg" in arguments else ("png", Path())
+    stem = f"exactrl-show-{arguments[0].removeprefix('exactrl/')}"
+    paths = [folder / f"{stem}{part}.{ending}" for part in files]
+    assert sorted(folder.glob("exactrl-*")) == sorted(paths)
+    printed = capsys.readouterr().out
+    for path in paths:
+        assert str(path) in printed
+        if ending == "png":
+            assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        else:
+            assert ElementTree.parse(path).getroot().tag.endswith("}svg")
+
+
+def test_states_are_named_as_they_are_labelled() -> None:
+    m = FiniteMDP.from_outcomes({(s, 0): [(1.0, "end", 0.0)] for s in ((0, 1), "7", 8, "a b")}, gamma=1)
+    assert [showing.state_of(m, text) for text in ("(0, 1)", "(0,1)", "7", "8", "a b", "'a b'")] == [0, 0, 1, 2, 3, 3]
+    with pytest.raises(ValueError, match="unknown state 'nope'"):
+        showing.state_of(m, "nope")
+    with pytest.raises(ValueError, match=r"unknown state \[1\]"):
+        showing.state_of(m, "[1]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("exactrl/Nope-v0",), "unknown ENV 'exactrl/Nope-v0'"),
+        (("exactrl/RecyclingRobot-v0", "--state", "empty"), "unknown state 'empty'; the states are 'high', 'low'"),
+        (("exactrl/RecyclingRobot-v0", "--gamma", "1"), "no policy surely ends from"),
+        (("exactrl/RecyclingRobot-v0", "--gamma", "1", "--policy", "uniform"), "RecyclingRobot-v0, uniform policy:"),
+        (("FrozenLake-v1", "--policy", "best"), "'best' is not one of 'uniform', 'optimal'"),
+        (("FrozenLake-v1", "--format", "bmp"), "'bmp' is not one of 'png', 'svg'"),
+        (("FrozenLake-v1", "--out", "/proc/nowhere"), "cannot write to the folder /proc/nowhere"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "show", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("exactrl: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not list(Path().glob("exactrl-*"))
