@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.rendering import renderer
+from envs.rendering import RENDER_MODES, checked_mode, renderer
 from envs.spaces import AdmissibleActions, observations_of
 from mdp import FiniteMDP
 from mdp.drawing import CellOf
@@ -28,13 +28,11 @@ class MDPEnv(gymnasium.Env[Any, Any]):
     integer.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012
     action_space: AdmissibleActions
 
     def __init__(self, mdp: FiniteMDP, *, cell: CellOf | None = None, render_mode: str | None = None) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"unknown render_mode {render_mode!r}; it may be {self.metadata['render_modes']}")
-        self.mdp, self.cell, self.render_mode = mdp, cell, render_mode
+        self.mdp, self.cell, self.render_mode = mdp, cell, checked_mode(render_mode)
         self.action_space = AdmissibleActions(mdp)
         self.observation_space, self._observations = observations_of(mdp)
         self._first = np.searchsorted(

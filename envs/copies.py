@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -10,8 +12,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from envs.rendering import RENDER_MODES, checked_mode, renderer
 from envs.spaces import observations_of
 from mdp import FiniteMDP
+from mdp.drawing import CellOf
 
 Infos = dict[str, Any]
 Step = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]
@@ -31,11 +35,18 @@ class MDPVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     Raises ValueError for an action outside A(s), with the copy and its state, TypeError for one that is no integer.
     """
 
-    def __init__(self, mdp: FiniteMDP, num_envs: int, *, max_episode_steps: int | None = None) -> None:
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": RENDER_MODES, "render_fps": 4
+    }  # fmt: skip
+
+    def __init__(
+        self, mdp: FiniteMDP, num_envs: int, *, max_episode_steps: int | None = None, cell: CellOf | None = None,
+        render_mode: str | None = None,
+    ) -> None:  # fmt: skip
         if num_envs < 1 or (max_episode_steps is not None and max_episode_steps < 1):
             raise ValueError(f"num_envs and max_episode_steps must be at least 1, not {num_envs}, {max_episode_steps}")
         self.mdp, self.num_envs, self.limit = mdp, num_envs, max_episode_steps
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+        self.cell, self.render_mode = cell, checked_mode(render_mode)
         self.single_observation_space, self._seen = observations_of(mdp)
         self.single_action_space = gymnasium.spaces.Discrete(mdp.n_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -82,6 +93,17 @@ class MDPVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         truncated = np.zeros_like(terminated) if self.limit is None else self._age >= self.limit
         self._state, self._over = state, terminated if self.limit is None else terminated | truncated
         return self._seen.take(state, axis=0), reward, terminated, truncated, self._infos()
+
+    def render(self) -> tuple[Any, ...] | None:
+        """What `MDPEnv.render` gives, for each copy; None before reset, and without a render_mode."""
+        if self.render_mode is None or self._over is None:
+            return None
+        return tuple(np.copy(x) if isinstance(x, np.ndarray) else x
+                     for x in (self._picture(int(s), f"in {self.mdp.states[s]!r}") for s in self._state))  # fmt: skip
+
+    @cached_property
+    def _picture(self) -> Callable[[int, str], Any]:
+        return renderer(self.mdp, self.cell, str(self.render_mode))
 
     def _rows(self, actions: NDArray[Any], over: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The rows of (s, a) in the table of the dynamics; those of copies that are over mean nothing."""

@@ -57,9 +57,12 @@ def make(name: str, *, render_mode: str | None = None, **parameters: Any) -> MDP
     return MDPEnv(ZOO[name].make(**parameters), cell=ZOO[name].cell, render_mode=render_mode)
 
 
-def make_vec(name: str, num_envs: int, *, max_episode_steps: int | None = None, **parameters: Any) -> MDPVectorEnv:
+def make_vec(
+    name: str, num_envs: int, *, max_episode_steps: int | None = None, render_mode: str | None = None, **parameters: Any
+) -> MDPVectorEnv:
     """Many copies of it that step together."""
-    return MDPVectorEnv(ZOO[name].make(**parameters), num_envs, max_episode_steps=max_episode_steps)
+    mdp, cell = ZOO[name].make(**parameters), ZOO[name].cell
+    return MDPVectorEnv(mdp, num_envs, max_episode_steps=max_episode_steps, cell=cell, render_mode=render_mode)
 
 
 def register() -> None:

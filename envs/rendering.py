@@ -10,7 +10,15 @@ import numpy as np
 from mdp import FiniteMDP
 from mdp.drawing import Board, CellOf, board_of, frames, marks, side_of_letters
 
+RENDER_MODES = ["ansi", "rgb_array"]
 AGENT, FREE, START, END, WALL, UNREACHED = "@.SE#-"
+
+
+def checked_mode(mode: str | None) -> str | None:
+    """The render mode. Raises ValueError for one that there is not."""
+    if mode not in (None, *RENDER_MODES):
+        raise ValueError(f"unknown render_mode {mode!r}; it may be {RENDER_MODES}")
+    return mode
 
 
 def renderer(mdp: FiniteMDP, cell: CellOf | None, mode: str) -> Callable[[int, str], Any]:

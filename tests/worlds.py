@@ -1,4 +1,4 @@
-"""Problems and references that the tests share: random MDPs, the gambler's problem, brute force over trajectories."""
+"""Problems and references that the tests share: random MDPs, brute force over trajectories."""
 
 from __future__ import annotations
 
@@ -49,16 +49,6 @@ def random_preferences(mdp: FiniteMDP, seed: int) -> Floats:
 
 def random_policy(mdp: FiniteMDP, seed: int) -> Floats:
     return np.asarray(softmax_policy(mdp, random_preferences(mdp, seed)))
-
-
-def gambler(p_heads: float = 0.4, gamma: float = 1.0) -> FiniteMDP:
-    """Sutton & Barto, Example 4.3: stake 1 .. min(s, 100 - s), +1 for reaching 100."""
-    outcomes = {
-        (s, stake): [(p_heads, s + stake, float(s + stake == 100)), (1 - p_heads, s - stake, 0.0)]
-        for s in range(1, 100)
-        for stake in range(1, min(s, 100 - s) + 1)
-    }
-    return FiniteMDP.from_outcomes(outcomes, gamma=gamma, states=range(101))
 
 
 def tied_right(mdp: FiniteMDP) -> Floats:

@@ -57,4 +57,5 @@ ENTRY = Entry(
         Answer("uniform", 1.0, FAIR, "a fair game: s / 100", {"p_heads": 0.5}),
         Answer("optimal", 1.0, {1: 0.4**3, 2: 0.4**2, 4: 0.4, 7: 1 - 0.6**3}, "bold play for a goal of 8", {"goal": 8}),
     ),
+    cell=lambda s: (s // 10, s % 10),
 )

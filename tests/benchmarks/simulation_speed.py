@@ -69,12 +69,13 @@ def of_a_loop(env: Any) -> Play:
     def play() -> int:
         s, age = starts[0], 0
         for a, u in zip(rng.integers(0, actions, SINGLE).tolist(), rng.random(SINGLE).tolist(), strict=True):
-            for p, after, _, over in P[s][a]:
+            listed = iter(P[s][a])
+            while u >= 0:
+                p, s, _, over = next(listed)
                 u -= p
-                if u < 0:
-                    break
             age += 1
-            s, age = (starts[int(rng.integers(len(starts)))], 0) if over or age == LIMIT else (after, age)
+            if over or age == LIMIT:
+                s, age = starts[int(rng.integers(len(starts)))], 0
         return SINGLE
 
     return play
@@ -125,20 +126,27 @@ def peak(call: Callable[[], Any]) -> float:
 
 def memory_rows() -> list[str]:
     _, m = made("Taxi-v4")
-    pi, lines = m.uniform_policy(), []
-    for steps in (100, 400):
-        kept, counted = (
-            peak(lambda s=s: simulate(m, pi, 10_000, rng=np.random.default_rng(0), max_steps=steps, statistics=s))  # noqa: B023
-            for s in (False, True)
-        )
-        lines.append(f"| {steps} | {kept:.1f} | {counted:.1f} |")
-    return lines
+
+    def of(steps: int, statistics: Any) -> float:
+        rng = np.random.default_rng(0)
+        return peak(lambda: simulate(m, m.uniform_policy(), EPISODES, rng=rng, max_steps=steps, statistics=statistics))
+
+    return [f"| {steps} | {of(steps, False):.1f} | {of(steps, True):.1f} |" for steps in (100, 400)]
 
 
 # ---- ways to draw ----
 
+Array = np.ndarray[Any, Any]
+Draw = Callable[[Array, np.random.Generator], Array]
 
-def alias(p: np.ndarray[Any, Any]) -> Callable[[np.ndarray[Any, Any], np.random.Generator], Any]:
+
+def halvings(p: Array) -> Draw:
+    """What exactrl does."""
+    W = width_for(p.shape[1])
+    return Sampler(cumulative(np.pad(p, [(0, 0), (0, W - p.shape[1])]))).draw
+
+
+def alias(p: Array) -> Draw:
     """Walker (1977), Vose (1991): a column by U W, then the column or its alias by what U W leaves over."""
     R, W = p.shape
     keep, other = p * W, np.tile(np.arange(W), (R, 1))
@@ -152,21 +160,21 @@ def alias(p: np.ndarray[Any, Any]) -> Callable[[np.ndarray[Any, Any], np.random.
                 small.append(large.pop())
     flat, instead = keep.ravel(), (other + W * np.arange(R)[:, None]).ravel()
 
-    def draw(row: np.ndarray[Any, Any], rng: np.random.Generator) -> Any:
+    def draw(row: Array, rng: np.random.Generator) -> Array:
         u = rng.random(len(row)) * W
         column = u.astype(np.int64)
         place = row * W + column
-        return np.where(flat.take(place) <= u - column, instead.take(place), place)
+        return np.asarray(np.where(flat.take(place) <= u - column, instead.take(place), place))
 
     return draw
 
 
-def scan(p: np.ndarray[Any, Any]) -> Callable[[np.ndarray[Any, Any], np.random.Generator], Any]:
+def scan(p: Array) -> Draw:
     """How many cumulative probabilities U exceeds, one after the other."""
-    W, columns = p.shape[1], [np.ascontiguousarray(x) for x in cumulative(p.copy()).T[:-1]]
+    W, columns = p.shape[1], [np.ascontiguousarray(x) for x in cumulative(p).T[:-1]]
 
-    def draw(row: np.ndarray[Any, Any], rng: np.random.Generator) -> Any:
-        u, place = rng.random(len(row)), row * W
+    def draw(row: Array, rng: np.random.Generator) -> Array:
+        u, place = rng.random(len(row)), np.asarray(row * W)
         for F in columns:
             place += F.take(row) <= u
         return place
@@ -176,19 +184,19 @@ def scan(p: np.ndarray[Any, Any]) -> Callable[[np.ndarray[Any, Any], np.random.G
 
 def drawing_rows(rounds: int) -> list[str]:
     """Nanoseconds of a draw from one of 256 distributions, and milliseconds to make their table."""
-    lines, rng, n = [], np.random.default_rng(0), 10_000
+    rng, rows = np.random.default_rng(0), np.random.default_rng(0).integers(0, 256, 10_000)
+
+    def cell(way: Callable[[Array], Draw], p: Array) -> str:
+        before = time.process_time()
+        draw = way(p)
+        building = time.process_time() - before
+        rate = rates({"": lambda: sum(len(draw(rows, rng)) for _ in range(50))}, rounds)[""]
+        return f"{1e9 / rate:.0f}, {1e3 * building:.2g}"
+
+    lines = []
     for outcomes in (3, 12, 100):
-        p, row = rng.dirichlet(np.ones(outcomes), size=256), rng.integers(0, 256, n)
-        wide = np.pad(p, [(0, 0), (0, width_for(outcomes) - outcomes)])
-        ways = {"halvings": lambda w=wide: Sampler(cumulative(w)).draw, "alias": lambda p=p: alias(p),
-                "scan": lambda p=p: scan(p)}  # fmt: skip
-        cells = []
-        for way in ways.values():
-            before = time.process_time()
-            draw = way()
-            building = time.process_time() - before
-            cells.append((rates({"": lambda draw=draw: sum(len(draw(row, rng)) for _ in range(50))}, rounds)[""], building))
-        lines.append(f"| {outcomes} | " + " | ".join(f"{1e9 / rate:.0f}, {1e3 * b:.2g}" for rate, b in cells) + " |")
+        p = rng.dirichlet(np.ones(outcomes), size=256)
+        lines.append(f"| {outcomes} | " + " | ".join(cell(way, p) for way in (halvings, alias, scan)) + " |")
     return lines
 
 
@@ -205,8 +213,8 @@ process, medians of {rounds} rounds. {versions}.
 {chr(10).join(line for id in IDS for line in speed_rows(id, rounds))}
 
 SyncVectorEnv holds Gymnasium's own environments; the vector environment is what `gymnasium.make_vec` gives for the ids
-of exactrl, with labels and action masks in `info`. `simulate` plays {EPISODES:,} episodes; its (N, T) arrays are laid out
-when one of them is first looked at, and most of them is padding where few episodes are long.
+of exactrl, with labels and action masks in `info`. `simulate` plays {EPISODES:,} episodes; its (N, T) arrays are laid
+out when one of them is first looked at, and most of them is padding where few episodes are long.
 
 Memory of `simulate`, MB, Taxi, 10,000 episodes:
 

@@ -169,6 +169,25 @@ def test_starts() -> None:
         env.reset(options={"state": "nowhere"})
 
 
+def test_pictures() -> None:
+    env = gymnasium.make_vec("exactrl/Gridworld4x4-v0", num_envs=2, render_mode="rgb_array")
+    assert env.render() is None
+    env.reset(seed=0, options={"state": (1, 1)})
+    first = env.render()
+    assert isinstance(first, tuple)
+    assert np.array_equal(first[0], first[1])
+    env.step(np.array([0, 1]))
+    up, right = (np.asarray(frame) for frame in env.render() or ())
+    assert not np.array_equal(up, right)
+    assert not np.array_equal(up, first[0])
+    assert up.shape == np.shape(first[0])
+    text = MDPVectorEnv(gridworld_4x4(), 1, render_mode="ansi")
+    text.reset(options={"state": (0, 1)})
+    assert "@" in (text.render() or ())[0]
+    with pytest.raises(ValueError, match="unknown render_mode 'human'"):
+        MDPVectorEnv(line(), 1, render_mode="human")
+
+
 # ---- with others' code ----
 
 

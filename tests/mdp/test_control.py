@@ -10,17 +10,24 @@ import pytest
 from envs import ZOO
 from mdp import FiniteMDP, Solution, evaluate, solve, unroll
 from mdp.prediction.graph import never_ending
-from tests.worlds import GYMNASIUM, assert_close, gambler, random_mdp
+from tests.worlds import GYMNASIUM, assert_close, random_mdp
 
 METHODS = ("policy_iteration", "value_iteration", "modified_policy_iteration", "linear_programming")
-CONTINUING = {"Gridworld5x5", "RecyclingRobot"}
+CONTINUING = {
+    "Gridworld5x5", "RecyclingRobot", "RiverSwim", "DoubleLoop", "Chain", "Garnet", "CarRental", "CarRentalExercise",
+    "MachineReplacement", "Inventory", "AdmissionQueue",
+}  # fmt: skip
+BIG = {"RandomWalk1000", "CarRental", "CarRentalExercise"}  # 190,000 to 1,900,000 outcomes: a linear program for hours
+
+
+@cache
+def world(name: str) -> FiniteMDP:
+    return ZOO[name].make() if name in ZOO else FiniteMDP.from_gymnasium(name, gamma=1)
 
 
 @cache
 def problem(name: str, gamma: float) -> FiniteMDP:
-    if name == "Gambler":
-        return gambler(gamma=gamma)
-    return ZOO[name].make(gamma=gamma) if name in ZOO else FiniteMDP.from_gymnasium(name, gamma=gamma)
+    return world(name).with_gamma(gamma)
 
 
 @cache
@@ -30,8 +37,8 @@ def truth(name: str, gamma: float) -> Solution:
 
 CASES = [
     (name, gamma)
-    for name in (*ZOO, *GYMNASIUM, "Gambler")
-    for gamma in (0.0, 0.9, 0.99, 1.0)
+    for name in (*ZOO, *GYMNASIUM)
+    for gamma in ((0.9,) if name in BIG else (0.0, 0.9, 0.99, 1.0))
     if gamma < 1 or name not in CONTINUING
 ]
 
@@ -39,6 +46,8 @@ CASES = [
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("name", "gamma"), CASES)
 def test_all_methods_agree(name: str, gamma: float, method: str) -> None:
+    if name in BIG and method == "linear_programming":
+        pytest.skip("too large for a linear program")
     m, reference = problem(name, gamma), truth(name, gamma)
     found = solve(m, method=method)
     assert found.converged

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from envs import gridworld_4x4, gridworld_5x5, random_walk, short_corridor
+from envs import gambler, gridworld_4x4, gridworld_5x5, random_walk, short_corridor
 from mdp import FiniteMDP, evaluate, policy_gradient, reinforce_moments, solve, sweeps, unroll
 from mdp.model.table import Floats
-from tests.worlds import assert_close, gambler, tied_right
+from tests.worlds import assert_close, tied_right
 
 ROW_0 = [3.3089963356, 8.7892918626, 4.4276191826, 5.3223675934, 1.4921787587]
 OPTIMAL_ROW_0 = [21.9774852873, 24.4194280970, 21.9774852873, 19.4194280970, 17.4774852873]
