@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from agents.selftest import MISTAKES
+from envs import ZOO
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -15,7 +16,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 def test_the_examples_print_what_they_say() -> None:
     """One after the other, as a reader would run them: numbers, verdicts, and lines that are printed."""
     codes = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(codes) == 3
+    assert len(codes) == 4
     names: dict[str, object] = {}
     printed = []
     for code in codes:
@@ -31,10 +32,13 @@ def test_the_examples_print_what_they_say() -> None:
     assert printed[1].splitlines() == said
     assert printed[2].splitlines()[:2] == ["pass", "exact"]
     assert printed[2].splitlines()[2].startswith("torch.Size([8, ")
+    assert f"# {float(printed[3].splitlines()[0]):.2f}: " in codes[3]
+    assert f"# {printed[3].splitlines()[1]}" in codes[3]
 
 
 def test_the_counts_are_those_of_the_code() -> None:
     assert f"{len(MISTAKES)} planted mistakes" in README
+    assert f"{len(ZOO)} environments" in README
 
 
 def test_the_commands_are_those_of_the_makefile() -> None:
