@@ -52,7 +52,7 @@ class MDPVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._dynamics = mdp.dynamics
-        self._labels = np.array([str(s) for s in mdp.states], object)
+        self._labels = np.array([str(s) for s in mdp.states])
         self._masks = mdp.admissible.astype(np.int8)
         self._allowed = np.zeros((mdp.n_states, mdp.dynamics.width), bool)
         self._allowed[:, : mdp.n_actions] = mdp.admissible | mdp.terminal[:, None]  # at the end nothing is read

@@ -22,7 +22,7 @@ class Simulated(Episodes):
     Most episodes are shorter than the longest, and to pad them may take several times as long as to play them.
     """
 
-    def __init__(self, lay_out: Callable[[], Arrays], **known: Any) -> None:
+    def __init__(self, lay_out: Callable[[], Arrays] = dict, **known: Any) -> None:  # dataclasses.replace knows all
         vars(self).update(known, _lay_out=lay_out)
 
     def __getattr__(self, name: str) -> Any:

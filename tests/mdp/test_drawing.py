@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from envs import ZOO, gridworld_4x4, gridworld_5x5, recycling_robot, short_corridor
+from envs import ZOO, gambler, gridworld_4x4, gridworld_5x5, recycling_robot, short_corridor
 from mdp import FiniteMDP, occupancy, solve
 from mdp.drawing import backup_of, board_of, frames, marks, plot_backup, plot_board, plot_graph, side_of_letters
 from mdp.drawing.arrows import MOST_STATES, RADIUS, graph_of
@@ -21,7 +21,7 @@ from mdp.drawing.layout import layout
 from mdp.drawing.places import Places
 from mdp.drawing.sectors import sectors
 from mdp.drawing.text import fitting, number, numbers, short
-from tests.worlds import assert_close, gambler, random_mdp
+from tests.worlds import assert_close, random_mdp
 
 
 @cache

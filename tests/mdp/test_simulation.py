@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -281,6 +282,7 @@ def test_episodes_that_nobody_has_looked_at() -> None:
     again = pickle.loads(pickle.dumps(played(m, 20)))
     assert np.array_equal(again.states, e.states)
     assert np.array_equal(copy.deepcopy(played(m, 20)).rewards, e.rewards)
+    assert np.array_equal(replace(played(m, 20), gamma=0.5).rewards, e.rewards)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         e.nothing  # type: ignore[attr-defined] # noqa: B018
 
