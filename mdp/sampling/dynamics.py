@@ -1,8 +1,9 @@
 """Drawing from many finite distributions at once, and an MDP's table arranged for it.
 
 Inverse CDF: the first outcome is drawn whose cumulative probability F exceeds U, U uniform in [0, 1). Rows are padded
-to a power of two, so that all of them take the same few halvings, without a branch. The alias method and a scan over
-the outcomes are measured beside it in tests/benchmarks/simulation_speed.py.
+to a power of two, so that all of them take the same few halvings, without a branch. Alias method: U picks a column and
+says whether it or its alias is drawn; that takes the same few operations whatever the width, but its table grows dear
+with it. Both are measured in tests/benchmarks/simulation_speed.py: alias where rows are narrow, halvings elsewhere.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdp.model.table import Bools, Floats, Ints, Outcomes
+
+NARROW = 32  # columns up to which the alias method is used
 
 
 class Sampler:
@@ -35,6 +38,35 @@ class Sampler:
         for half, F in self._halvings:
             beyond = F.take(place) <= u
             place += beyond if half == 1 else half * beyond
+        return place
+
+
+class Alias:
+    """The same draws from distributions p (R, W) by the alias method. Walker (1977).
+
+    Columns are cut to the height 1 / W: of each row the lowest column that is left is filled up from the highest.
+    """
+
+    def __init__(self, p: Floats) -> None:
+        (R, W), rows = p.shape, np.arange(len(p))
+        self.width, keep, alias, left = W, p * W, np.tile(np.arange(W), (R, 1)), np.ones(p.shape, bool)
+        for _ in range(W - 1):
+            low = np.where(left, keep, np.inf).argmin(axis=1)
+            high = np.where(left, keep, -np.inf).argmax(axis=1)
+            keep[rows, high] -= 1 - keep[rows, low]
+            alias[rows, low], left[rows, low] = high, False
+        keep[left] = 1.0  # but for rounding
+        self._keep, self._shift = keep.ravel(), (alias - np.arange(W)).ravel()
+
+    def draw(self, row: Ints, rng: np.random.Generator) -> Ints:
+        """The place of one draw for each row."""
+        u = rng.random(len(row))
+        u *= self.width
+        column = u.astype(np.int64)
+        u -= column
+        place: Ints = row * self.width
+        place += column
+        place += (self._keep.take(place) <= u) * self._shift.take(place)
         return place
 
 
@@ -63,8 +95,8 @@ class Dynamics:
         first = np.searchsorted(row, np.arange(rows))
         self._size = rows, width_for(int(np.bincount(row).max()))
         self.places: Ints = row * self._size[1] + np.arange(len(row)) - first[row]
-        self._F = cumulative(self._by_place(table.p).reshape(self._size))
-        self.outcomes = Sampler(self._F)
+        self._p = self._by_place(table.p).reshape(-1, self.width, self._size[1])
+        self.outcomes = Sampler(cumulative(self._p.reshape(self._size)))
         self.next, self.reward = self._by_place(table.next), self._by_place(table.reward)
         self.terminal, self.goes_on = terminal, ~terminal[self.next]
         self._first = np.flatnonzero(start)
@@ -79,18 +111,23 @@ class Dynamics:
         """S_0, n times."""
         return self._first.take(self._start.draw(np.zeros(n, np.int64), rng))
 
-    def under(self, policy: Floats) -> Sampler:
-        """Draws an action and its outcome by one U: of row s, with k the outcomes of (s, a) in order,
+    def under(self, policy: Floats) -> Alias | Sampler:
+        """Draws an action and its outcome by one U: of row s with probability pi(a|s) p(s',r|s,a).
+
+        For halvings, with k the outcomes of (s, a) in order,
 
             F(a,k|s) = sum over a' < a of pi(a'|s)  +  pi(a|s) F(k|s,a).
 
         policy (S, A), 0 where an action is not admissible. The places are those of `outcomes`.
         """
-        upper = cumulative(_padded(policy))[:, :, None]
+        pi = _padded(policy)[:, :, None]
+        shape = len(policy), self.width * self.outcomes.width
+        if shape[1] <= NARROW:
+            return Alias((pi * self._p).reshape(shape))
+        F = cumulative(self._p.reshape(-1, self.outcomes.width)).reshape(self._p.shape)
+        upper = cumulative(pi[:, :, 0])[:, :, None]
         lower = np.concatenate([np.zeros_like(upper[:, :1]), upper[:, :-1]], axis=1)
-        F = self._F.reshape(len(policy), self.width, -1)
-        joint = np.where(F < 1, np.minimum(lower + (upper - lower) * F, upper), upper)
-        return Sampler(joint.reshape(len(policy), -1))
+        return Sampler(np.where(F < 1, np.minimum(lower + (upper - lower) * F, upper), upper).reshape(shape))
 
     def pairs(self, place: Ints) -> tuple[Ints, Ints]:
         """(s, a) of drawn outcomes."""

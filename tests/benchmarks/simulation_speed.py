@@ -23,7 +23,7 @@ import numpy as np
 
 from envs import MDPVectorEnv
 from mdp import FiniteMDP, simulate
-from mdp.sampling.dynamics import Sampler, cumulative, width_for
+from mdp.sampling.dynamics import NARROW, Alias, Sampler, cumulative, width_for
 
 IDS = ("FrozenLake8x8-v1", "Taxi-v4")
 LIMIT, EPISODES, SINGLE = 200, 10_000, 20_000
@@ -140,33 +140,18 @@ Array = np.ndarray[Any, Any]
 Draw = Callable[[Array, np.random.Generator], Array]
 
 
+def padded(p: Array) -> Array:
+    return np.pad(p, [(0, 0), (0, width_for(p.shape[1]) - p.shape[1])])
+
+
 def halvings(p: Array) -> Draw:
-    """What exactrl does."""
-    W = width_for(p.shape[1])
-    return Sampler(cumulative(np.pad(p, [(0, 0), (0, W - p.shape[1])]))).draw
+    """The inverse of F, a power of two wide."""
+    return Sampler(cumulative(padded(p))).draw
 
 
 def alias(p: Array) -> Draw:
-    """Walker (1977), Vose (1991): a column by U W, then the column or its alias by what U W leaves over."""
-    R, W = p.shape
-    keep, other = p * W, np.tile(np.arange(W), (R, 1))
-    for i in range(R):
-        small, large = ([j for j in range(W) if (keep[i, j] < 1) == less] for less in (True, False))
-        while small and large:
-            j, k = small.pop(), large[-1]
-            other[i, j] = k
-            keep[i, k] -= 1 - keep[i, j]
-            if keep[i, k] < 1:
-                small.append(large.pop())
-    flat, instead = keep.ravel(), (other + W * np.arange(R)[:, None]).ravel()
-
-    def draw(row: Array, rng: np.random.Generator) -> Array:
-        u = rng.random(len(row)) * W
-        column = u.astype(np.int64)
-        place = row * W + column
-        return np.asarray(np.where(flat.take(place) <= u - column, instead.take(place), place))
-
-    return draw
+    """The alias method."""
+    return Alias(padded(p)).draw
 
 
 def scan(p: Array) -> Draw:
@@ -224,12 +209,12 @@ Memory of `simulate`, MB, Taxi, 10,000 episodes:
 
 Ways to draw from one of 256 distributions, 10,000 at once: nanoseconds a draw, milliseconds to make the tables.
 
-| outcomes | halvings of F (used) | alias | scan of F |
+| outcomes | halvings of F | alias | scan of F |
 |---|---|---|---|
 {chr(10).join(drawing_rows(rounds))}
 
-Halvings are used: an agent's table changes with every update, and it is made by a few numpy calls; the alias method
-draws from many outcomes faster, but its table takes a loop, whatever writes it.
+Used: alias for an agent's table of up to {NARROW} columns, actions times outcomes; halvings where it is wider, since an
+agent's table changes with every update, and for the outcomes of given actions, which are few.
 """
     Path(__file__).with_suffix(".md").write_text(page)
     print(page)

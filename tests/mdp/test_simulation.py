@@ -16,7 +16,7 @@ from scipy import stats
 from envs import recycling_robot, short_corridor
 from mdp import Episodes, FiniteMDP, Simulator, Statistics, discounted_return, evaluate, return_variance, simulate
 from mdp.model.table import Floats
-from mdp.sampling.dynamics import Sampler, cumulative, width_for
+from mdp.sampling.dynamics import Alias, Sampler, cumulative, width_for
 from tests.worlds import assert_close, random_mdp, random_policy
 
 ALARM = 1e-8  # for each comparison; there are fewer than 20 in this file
@@ -328,11 +328,33 @@ def test_widths(n: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_an_action_and_its_outcome_by_one_number(seed: int) -> None:
+def test_alias(seed: int) -> None:
+    """Below the height at which a column is cut it is drawn itself, above its alias: pi(a|s) p(s',r|s,a) in all."""
+    m = random_mdp(seed)
+    pi = random_policy(m, seed)
+    pi[0] = np.eye(m.n_actions)[np.flatnonzero(m.admissible[0])[-1]]  # some outcomes have probability 0
+    sampler, t = m.dynamics.under(np.where(m.terminal[:, None], 0.0, pi)), m.table
+    assert isinstance(sampler, Alias)
+    W, found = sampler.width, np.zeros(m.n_states * sampler.width)
+    for s, column in np.ndindex(m.n_states - m.terminal.sum(), W):
+        height = sampler._keep[s * W + column]
+        for low, high in ((0.0, height), (height, 1.0)):
+            if high > low:
+                u = Fixed((column + (low + high) / 2) / W)
+                found[sampler.draw(np.array([s]), u)] += (high - low) / W
+    expected = np.zeros_like(found)
+    expected[m.dynamics.places] = pi[t.state, t.action] * t.p
+    assert_close(found, expected, 1e-14)
+    assert not found[expected == 0].any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_action_and_its_outcome_by_one_number(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn at the middle of every interval of F(a,k|s), that outcome; its length is pi(a|s) p(s',r|s,a)."""
     m = random_mdp(seed)
     pi = random_policy(m, seed)
     pi[0] = np.eye(m.n_actions)[np.flatnonzero(m.admissible[0])[-1]]  # some outcomes have probability 0
+    monkeypatch.setattr("mdp.sampling.dynamics.NARROW", 0)
     sampler, t, edge = m.dynamics.under(np.where(m.terminal[:, None], 0.0, pi)), m.table, 0.0
     for k in range(len(t.p)):
         edge = 0.0 if k == 0 or t.state[k] != t.state[k - 1] else edge
