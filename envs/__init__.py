@@ -29,6 +29,7 @@ from envs.operations.rental import car_rental, car_rental_exercise
 from envs.operations.replacement import machine_replacement
 from envs.operations.robot import recycling_robot
 from envs.registry import ZOO, register
+from envs.tasks import token_addition, token_brackets
 from envs.token import TokenMDP, tokens
 
 __all__ = [
@@ -68,6 +69,8 @@ __all__ = [
     "short_corridor",
     "taxi",
     "tictactoe",
+    "token_addition",
+    "token_brackets",
     "tokens",
     "windy_gridworld",
     "windy_gridworld_king",

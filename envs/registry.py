@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from envs import token
+from envs import tasks, token
 from envs.adapter import MDPEnv
 from envs.answers import Entry
 from envs.copies import MDPVectorEnv
@@ -49,6 +49,8 @@ ZOO: dict[str, Entry] = {
     "CarRental": rental.CAR_RENTAL,
     "CarRentalExercise": rental.CAR_RENTAL_EXERCISE,
     "Tokens": token.ENTRY,
+    "TokenBrackets": tasks.BRACKETS,
+    "TokenAddition": tasks.ADDITION,
 }
 
 

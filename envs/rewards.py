@@ -21,7 +21,7 @@ PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
 def on_text(reward: TextReward, decode: Callable[[Tokens], str]) -> Reward:
-    """A reward of tokens from one of text; decode: token ids -> text (`TokenMDP.text`, or a tokenizer's decode)."""
+    """A reward of tokens from one of text; decode: token ids -> text (`spelled`, or a tokenizer's decode)."""
     return lambda prompt, completion: reward(decode(prompt), decode(completion))
 
 
