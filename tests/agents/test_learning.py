@@ -24,10 +24,12 @@ from agents import (
     TabularPreferences,
     TrainingStopped,
     exact_gradient,
+    natural_gradient,
     plain_ascent,
     rollout,
     train,
 )
+from agents.learning.exactly import natural_step
 from agents.learning.plot import plot_history
 from agents.losses import negligible_after
 from mdp import Episodes, FiniteMDP, discounted_return, evaluate, return_variance
@@ -239,6 +241,36 @@ def test_exact_ascent_reaches_the_optimum_to_nine_digits() -> None:
     agent = ExactAscent(policy, mdp, optimizer=plain_ascent(policy, 0.5))
     train(agent, mdp, updates=300, episodes=1, generator=seeded())
     assert float(policy.matrix(mdp)[0, 1].detach()) == pytest.approx(0.5966337909, abs=1e-9)
+
+
+def test_a_natural_step_on_a_table_is_q_less_v_in_every_state() -> None:
+    """Also for a temperature, in units of h, and in a state that is never visited, where F^+ grad J is 0."""
+    outcomes = {(s, a): [(1.0, "end", float(a + s))] for s in range(3) for a in range(2)}
+    mdp = FiniteMDP.from_outcomes(outcomes, gamma=1.0, start={0: 0.5, 1: 0.5})
+    policy = SoftmaxPolicy(TabularPreferences(mdp), temperature=2.0).double()
+    step = natural_step(policy, mdp).reshape(mdp.admissible.shape)
+    live = [mdp.state_index(s) for s in range(3)]
+    torch.testing.assert_close(step[live], torch.tensor([[-1.0, 1.0]] * 3, dtype=torch.float64))
+    assert float(step[mdp.state_index("end")].abs().sum()) == 0
+    by_fisher = natural_gradient(policy, mdp).reshape(mdp.admissible.shape)
+    torch.testing.assert_close(step[live[:2]], by_fisher[live[:2]])
+    assert float(by_fisher[live[2]].abs().sum()) == 0
+
+
+def test_natural_steps_of_states_that_look_alike_are_those_of_the_fisher_matrix() -> None:
+    mdp = MDPS["corridor"]
+    policy = tabular(mdp)
+    torch.testing.assert_close(natural_step(policy, mdp), natural_gradient(policy, mdp))
+
+
+def test_natural_ascent_solves_what_the_fisher_matrix_is_too_large_or_too_singular_for() -> None:
+    """Taxi: 3,006 preferences, and states that are hardly ever visited. The optimum after one step."""
+    mdp = envs.ZOO["Taxi"].make()
+    policy = SoftmaxPolicy(TabularPreferences(mdp)).double()
+    train(ExactAscent(policy, mdp, optimizer=plain_ascent(policy, 100.0), natural=True), mdp, updates=1, episodes=1,
+          generator=seeded())  # fmt: skip
+    found = evaluate(mdp, policy.matrix(mdp).detach().numpy())
+    assert found.objective == pytest.approx(7.93, abs=1e-9)
 
 
 def test_history_is_written(tmp_path: Path) -> None:
