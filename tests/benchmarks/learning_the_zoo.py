@@ -4,8 +4,8 @@
 
 Each line is what the command line does: agents.cli.train.make_agent and run, with the options that it shows. J* is that
 of mdp.solve; on the short corridor, whose states look alike, -(6 + 4 sqrt 2), S&B Example 13.1. Writes
-learning_the_zoo.md next to this file if no NAME is given; all take about a quarter of an hour on one core. REINFORCE is left
-out where there are more than MOST states.
+learning_the_zoo.md next to this file if no NAME is given; all take about a quarter of an hour on one core. REINFORCE is
+left out where there are more than MOST states.
 
 Why REINFORCE stays away, by number. With Z the estimate from one episode, a batch of N has the standard error
 SE = sqrt(tr Cov[Z] / N), exact (mdp.reinforce_moments), and N = tr Cov[Z] / |grad J|^2 episodes would make it |grad J|.
