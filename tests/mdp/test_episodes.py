@@ -19,7 +19,7 @@ ENDS = ("lengths", "terminated", "truncated")
 def played(seed: int = 0, n: int = 12, gamma: float = 0.9) -> Episodes:
     """Episodes of different lengths, some cut off, whose log-probabilities tell row and step."""
     m = random_mdp(3, gamma=gamma)
-    e = simulate(m, random_policy(m, 0), n, rng=np.random.default_rng(seed), max_steps=4)
+    e = simulate(m, random_policy(m, 0), n, rng=np.random.default_rng(11 + seed), max_steps=4)
     log_probs = np.where(e.mask, -1.0 - np.arange(n)[:, None] - np.arange(e.rewards.shape[1]) / 100, 0.0)
     return replace(e, group=np.arange(n) // 4, behaviour_log_probs=log_probs)
 
