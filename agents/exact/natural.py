@@ -33,7 +33,7 @@ def natural_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
         pi = policy.matrix(mdp).cpu().numpy()
     chain = Chain(mdp, checked_policy(mdp, pi))
     v, q, _ = values(chain)
-    root = np.sqrt(visits(chain)[:, None] * pi).reshape(-1, 1)
+    root = np.sqrt(np.maximum(visits(chain), 0.0)[:, None] * pi).reshape(-1, 1)  # rounding may leave -1e-17
     J = jacobian(policy, mdp)
     x = np.linalg.lstsq(root * J, root[:, 0] * advantages(mdp, v, q).ravel(), rcond=1e-12)[0]
     return as_tensor(x, next(policy.parameters()))

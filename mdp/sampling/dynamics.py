@@ -56,17 +56,16 @@ class Alias:
             keep[rows, high] -= 1 - keep[rows, low]
             alias[rows, low], left[rows, low] = high, False
         keep[left] = 1.0  # but for rounding
-        self._keep, self._shift = keep.ravel(), (alias - np.arange(W)).ravel()
+        self._cut, self._shift = (keep + np.arange(W)).ravel(), (alias - np.arange(W)).ravel()
 
     def draw(self, row: Ints, rng: np.random.Generator) -> Ints:
         """The place of one draw for each row."""
         u = rng.random(len(row))
         u *= self.width
         column = u.astype(np.int64)
-        u -= column
         place: Ints = row * self.width
         place += column
-        place += (self._keep.take(place) <= u) * self._shift.take(place)
+        place += (self._cut.take(place) <= u) * self._shift.take(place)
         return place
 
 

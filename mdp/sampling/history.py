@@ -39,18 +39,18 @@ class History:
 
     def __init__(self, mdp: FiniteMDP, policy: Floats, group: Ints) -> None:
         self._mdp, self._policy, self._group = mdp, policy, group
-        self._steps = list[tuple[Ints, Ints]]()
+        self._places, self._lengths = list[Ints](), np.zeros(len(group), np.int64)
 
     def step(self, playing: Ints, place: Ints) -> None:
-        self._steps.append((playing, place))
+        self._places.append(place)
+        self._lengths[playing] = len(self._places)
 
     def done(self, cut: Ints) -> Episodes:
         mdp, truncated = self._mdp, np.zeros(len(self._group), bool)
         truncated[cut] = True
-        lengths = np.bincount(np.concatenate([playing for playing, _ in self._steps]), minlength=len(truncated))
         return Simulated(
             self._laid_out,
-            lengths=lengths,
+            lengths=self._lengths,
             terminated=~truncated,
             truncated=truncated,
             gamma=mdp.gamma,
@@ -60,14 +60,16 @@ class History:
         )
 
     def _laid_out(self) -> Arrays:
-        dynamics, shape = self._mdp.dynamics, (len(self._steps), len(self._group))
+        dynamics, shape = self._mdp.dynamics, (len(self._places), len(self._group))
         states, actions = np.full(shape, -1), np.zeros(shape, np.int64)
         rewards, log_probs = np.zeros(shape), np.zeros(shape)
         with np.errstate(divide="ignore"):
             log_pi = np.log(self._policy)
-        for t, (playing, place) in enumerate(self._steps):
+        playing = np.arange(shape[1])
+        for t, place in enumerate(self._places):
             s, a = dynamics.pairs(place)
             states[t, playing], actions[t, playing] = s, a
             rewards[t, playing], log_probs[t, playing] = dynamics.reward[place], log_pi[s, a]
+            playing = playing[dynamics.goes_on[place]]
         laid_out = {"states": states.T, "actions": actions.T, "rewards": rewards.T, "behaviour_log_probs": log_probs.T}
         return laid_out | {"sight": np.maximum(states.T, 0)}

@@ -213,7 +213,8 @@ def main() -> None:
         "# REINFORCE beside a loop in the manner of CleanRL",
         "",
         "`python tests/benchmarks/reinforce_beside_cleanrl.py`, whose docstring says what is done; wall time on one "
-        f"thread of a shared machine. {versions}. J is exact, J* that of the policy class, the gap (J* - J) / |J*|.",
+        f"thread of a shared machine. {versions}. J is exact, J* that of the policy class, the gap (J* - J) / |J*|. "
+        "Where the loop made 1 update in k, its seconds are an estimate: those of a step, times the steps of `train`.",
         "",
         "| problem | gamma | settings | updates x episodes | J at the start | J reached | J* | gap | gap of the loop | "
         "steps | steps of the loop | seconds | seconds of the loop | updates that it made | ratio |",

@@ -337,7 +337,7 @@ def test_alias(seed: int) -> None:
     assert isinstance(sampler, Alias)
     W, found = sampler.width, np.zeros(m.n_states * sampler.width)
     for s, column in np.ndindex(m.n_states - m.terminal.sum(), W):
-        height = sampler._keep[s * W + column]
+        height = sampler._cut[s * W + column] - column
         for low, high in ((0.0, height), (height, 1.0)):
             if high > low:
                 u = Fixed((column + (low + high) / 2) / W)
