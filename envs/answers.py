@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mdp import FiniteMDP
+from mdp.drawing import Cell, CellOf
 
-Cell = tuple[int, int]
+__all__ = ["Answer", "Cell", "Entry"]
 
 
 @dataclass(frozen=True)
@@ -36,4 +37,4 @@ class Entry:
 
     make: Callable[..., FiniteMDP]
     answers: tuple[Answer, ...]
-    cell: Callable[[Any], Cell | None] | None = None
+    cell: CellOf | None = None

@@ -16,6 +16,7 @@ from envs.rendering import RENDER_MODES, checked_mode, renderer
 from envs.spaces import observations_of
 from mdp import FiniteMDP
 from mdp.drawing import CellOf
+from mdp.model.table import frozen
 
 Infos = dict[str, Any]
 Step = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]
@@ -56,7 +57,7 @@ class MDPVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         self._masks = mdp.admissible.astype(np.int8)
         self._allowed = np.zeros((mdp.n_states, mdp.dynamics.width), bool)
         self._allowed[:, : mdp.n_actions] = mdp.admissible | mdp.terminal[:, None]  # at the end nothing is read
-        self._all = np.ones(num_envs, bool)
+        self._all = frozen(np.ones(num_envs, bool))
         self._state, self._age = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
         self._over: NDArray[np.bool_] | None = None  # of whose episodes the next step resets
 
@@ -109,7 +110,7 @@ class MDPVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         """The rows of (s, a) in the table of the dynamics; those of copies that are over mean nothing."""
         if actions.dtype.kind not in "iu" or actions.shape != (self.num_envs,):
             raise TypeError(f"actions must be {self.num_envs} integers, not {actions.dtype} of shape {actions.shape}")
-        width = self._dynamics.width
+        actions, width = actions.astype(np.int64, copy=False), self._dynamics.width
         outside = actions & -width  # not 0 for negative ones, and for width and more
         if outside.any():
             if (outside[~over] != 0).any():

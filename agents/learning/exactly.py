@@ -12,9 +12,8 @@ from agents.learning.steps import Metrics, plain_ascent
 from agents.policies import SoftmaxPolicy, TabularPreferences
 from agents.policies.preferences import as_tensor
 from agents.policies.softmax import live_log_probabilities
-from mdp import Episodes, FiniteMDP, evaluate, return_weighted_visits
+from mdp import Episodes, FiniteMDP, evaluate, natural_policy_gradient, return_weighted_visits
 from mdp.control.em import check_rewards
-from mdp.gradient.theorem import advantages
 
 ITERATIONS = 200  # of one M-step, at most
 
@@ -64,9 +63,9 @@ def natural_step(policy: SoftmaxPolicy, mdp: FiniteMDP) -> Tensor:
     if len(set(row.tolist())) < len(live):
         return natural_gradient(policy, mdp)
     check_double(policy)
-    with torch.no_grad():
-        v, q, _ = evaluate(mdp, policy.matrix(mdp).cpu().numpy())
-    A = as_tensor(advantages(mdp, v, q)[live], table.theta)
+    h = np.zeros(mdp.admissible.shape)
+    h[live] = (table.theta.detach()[row] / policy.temperature).cpu().numpy()
+    A = as_tensor(natural_policy_gradient(mdp, h)[live], table.theta)
     return policy.temperature * A.new_zeros(table.theta.shape).index_copy(0, row, A).reshape(-1)
 
 

@@ -25,7 +25,7 @@ class Sampler:
     """
 
     def __init__(self, F: Floats) -> None:
-        self.width = F.shape[1]
+        self.F, self.width = F, F.shape[1]
         halves = [1 << k for k in reversed(range((self.width - 1).bit_length()))]
         self._halvings = [(half, F.ravel()[half - 1 :]) for half in halves]
 
@@ -123,7 +123,7 @@ class Dynamics:
         shape = len(policy), self.width * self.outcomes.width
         if shape[1] <= NARROW:
             return Alias((pi * self._p).reshape(shape))
-        F = cumulative(self._p.reshape(-1, self.outcomes.width)).reshape(self._p.shape)
+        F = self.outcomes.F.reshape(self._p.shape)
         upper = cumulative(pi[:, :, 0])[:, :, None]
         lower = np.concatenate([np.zeros_like(upper[:, :1]), upper[:, :-1]], axis=1)
         return Sampler(np.where(F < 1, np.minimum(lower + (upper - lower) * F, upper), upper).reshape(shape))

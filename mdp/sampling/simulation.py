@@ -1,4 +1,4 @@
-"""Many episodes at once: all copies take a step together, by inverse-CDF sampling of one table.
+"""Many episodes at once: all copies take a step together, by one draw from a table.
 
     A_t ~ pi(.|S_t),        (S_{t+1}, R_{t+1}) ~ p(.,.|S_t, A_t)
 """
@@ -38,7 +38,7 @@ class Simulator:
 
     def __init__(self, mdp: FiniteMDP, policy: ArrayLike) -> None:
         self.mdp, self.policy = mdp, checked_policy(mdp, policy)
-        self._draws = mdp.dynamics.under(np.where(mdp.terminal[:, None], 0.0, self.policy))
+        self._draws = mdp.dynamics.under(self.policy)
 
     def starts(self, episodes: int, rng: np.random.Generator) -> Ints:
         """S_0 of each episode, (N,), from mdp.start."""

@@ -133,6 +133,15 @@ def test_inadmissible_actions(wrong: int) -> None:
     assert env.step(np.array([1, 1, 1]))[4]["label"].tolist() == ["high"] * 3
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int32, np.uint64])
+def test_all_kinds_of_integers_are_actions(kind: Any) -> None:
+    env = MDPVectorEnv(short_corridor(), 2)
+    env.reset(seed=0)
+    assert env.step(np.array([RIGHT, LEFT], kind))[4]["state"].tolist() == [1, 0]
+    with pytest.raises(ValueError, match="action 100 is not admissible for copy 1"):
+        env.step(np.array([RIGHT, 100], kind))
+
+
 @pytest.mark.parametrize("wrong", [np.array([0.0, 1.0]), np.array([0]), np.array([[0, 1]]), ["a", "b"]])
 def test_actions_that_are_none(wrong: Any) -> None:
     env = MDPVectorEnv(short_corridor(), 2)

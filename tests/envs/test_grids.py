@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
+from envs import ZOO
 from envs.answers import Cell, Entry
 from envs.grids import cliff, maze, racetrack, toytext, windy
 from mdp import FiniteMDP, evaluate, solve
@@ -19,17 +20,10 @@ from tests.worlds import assert_close
 
 Rules = Mapping[Hashable, Mapping[Hashable, Sequence[tuple[float, Hashable, float]]]]  # {s: {a: [(p, s', r)]}}
 ENTRIES = {
-    "WindyGridworld": windy.ENTRY,
-    "WindyGridworldKing": windy.KING,
-    "Cliff": cliff.ENTRY,
-    "DynaMaze": maze.ENTRY,
-    "Racetrack": racetrack.ENTRY,
-    "FrozenLake4x4": toytext.FROZEN_LAKE_4X4,
-    "FrozenLake8x8": toytext.FROZEN_LAKE_8X8,
-    "FrozenLakeRandom": toytext.FROZEN_LAKE_RANDOM,
-    "Taxi": toytext.TAXI,
-    "CliffWalking": toytext.CLIFF_WALKING,
-}
+    name: ZOO[name]
+    for name in ("WindyGridworld", "WindyGridworldKing", "Cliff", "DynaMaze", "Racetrack", "FrozenLake4x4",
+                 "FrozenLake8x8", "FrozenLakeRandom", "Taxi", "CliffWalking")
+}  # fmt: skip
 
 
 # ---- a second implementation of v* and of v of the uniform policy ----
