@@ -99,8 +99,7 @@ class MDPVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         """What `MDPEnv.render` gives, for each copy; None before reset, and without a render_mode."""
         if self.render_mode is None or self._over is None:
             return None
-        return tuple(np.copy(x) if isinstance(x, np.ndarray) else x
-                     for x in (self._picture(int(s), f"in {self.mdp.states[s]!r}") for s in self._state))  # fmt: skip
+        return tuple(self._picture(int(s), f"in {self.mdp.states[s]!r}") for s in self._state)
 
     @cached_property
     def _picture(self) -> Callable[[int, str], Any]:
