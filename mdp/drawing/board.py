@@ -186,10 +186,13 @@ def _pairs_of(before: Ints, after: Ints, kept: Bools) -> set[tuple[Cell, Cell]]:
 
 
 def ends(mdp: FiniteMDP) -> Bools:
-    """Terminal states, and those whose every action surely ends the episode, as a table of Gymnasium has them, (S,)."""
-    live = np.zeros(mdp.n_states, bool)
+    """Terminal states, and those in whose place a table of Gymnasium has another end, (S,).
+
+    The latter are never reached, and their every action surely ends the episode.
+    """
+    live = reached(mdp)
     live[mdp.table.state[~mdp.terminal[mdp.table.next]]] = True
-    return ~live
+    return np.asarray(~live | mdp.terminal)
 
 
 def speakers(board: Board, v: Floats) -> Ints:

@@ -135,6 +135,14 @@ def test_states_that_share_a_cell() -> None:
     assert summed(board, np.array([5.0, 6.0, 7.0, 8.0])).tolist() == [[11, 7]]
 
 
+@pytest.mark.parametrize("name", ["Blackjack", "Racetrack", "Bandit"])
+def test_a_decision_that_surely_ends_the_episode_is_no_end(name: str) -> None:
+    """Hard 21 at blackjack, where to hit loses; the last cells before the finish; a bandit."""
+    m = zoo(name)
+    assert np.array_equal(ends(m), m.terminal)
+
+
+
 def test_arrows_of_ties_and_of_probabilities() -> None:
     m = gridworld_4x4()
     ties = solve(m).optimal_actions.astype(float)
