@@ -80,7 +80,7 @@ def write(problem: Problem, seen: View, state: int | None, ending: Format, folde
     title = f"{problem.name}, gamma {mdp.gamma:g}, {seen.name} policy"
     board = board_of(mdp, problem.cell)
     if board is not None:
-        title += " (visits: of one, arrows: all)" if seen.name is Policy.optimal else ""
+        title += ": all best actions, the occupancy of one" if seen.name is Policy.optimal else ""
         plot_board(
             mdp, board, written[0], v=seen.v, q=seen.q, occupancy=seen.occupancy, policy=seen.policy, title=title
         )
