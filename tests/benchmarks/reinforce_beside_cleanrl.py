@@ -36,7 +36,7 @@ from agents.losses.returns import discounts
 from mdp import FiniteMDP, evaluate, solve
 from mdp.model.table import Floats
 
-SEED = 0
+SEEDS = range(4)  # of `train`; the loop has the first
 
 
 class Case(NamedTuple):
@@ -58,7 +58,7 @@ class Case(NamedTuple):
 CASES = (
     Case("exactrl/ShortCorridor-v0", 1.0, updates=20, episodes=1000, lr=0.05),
     Case("FrozenLake-v1", 0.99, updates=30, episodes=500, lr=0.3, betas=(0.9, 0.99)),
-    Case("CliffWalking-v1", 0.99, updates=500, episodes=500, lr=0.1, betas=(0.9, 0.9), entropy=0.3, every=50),
+    Case("CliffWalking-v1", 0.99, updates=500, episodes=500, lr=0.1, betas=(0.9, 0.9), entropy=0.35, every=50),
 )
 
 
@@ -90,7 +90,7 @@ class Run(NamedTuple):
     thetas: list[Tensor]
 
 
-def ours(case: Case, mdp: FiniteMDP) -> Run:
+def ours(case: Case, mdp: FiniteMDP, seed: int = SEEDS[0]) -> Run:
     policy = starting_policy(mdp)
     theta = next(policy.parameters())
     thetas = [theta.detach().clone()]
@@ -99,7 +99,7 @@ def ours(case: Case, mdp: FiniteMDP) -> Run:
     began = time.perf_counter()
     history = train(
         agent, mdp, updates=case.updates, episodes=case.episodes, max_steps=negligible_after(case.gamma),
-        generator=torch.Generator().manual_seed(SEED), progress=lambda _: thetas.append(theta.detach().clone()),
+        generator=torch.Generator().manual_seed(seed), progress=lambda _: thetas.append(theta.detach().clone()),
     )  # fmt: skip
     seconds = time.perf_counter() - began
     steps = float(np.nansum(history.column("mean_length")) * case.episodes)
@@ -159,8 +159,8 @@ class Looped:
 
 def theirs(case: Case, mdp: FiniteMDP, thetas: list[Tensor]) -> Run:
     loop = Looped(case, thetas[0], mdp.n_states)
-    loop.env.reset(seed=SEED)
-    torch.manual_seed(SEED)
+    loop.env.reset(seed=SEEDS[0])
+    torch.manual_seed(SEEDS[0])
     began = time.perf_counter()
     for k in range(case.every // 2, case.updates, case.every):
         if case.every > 1:
@@ -186,7 +186,8 @@ def row(case: Case) -> str:
     best = -(6 + 4 * 2**0.5) if "Corridor" in case.id else float(mdp.start @ solve(mdp).v)
     first = ours(case, mdp)
     loop = theirs(case, mdp, first.thetas)
-    seconds = max(first.seconds, ours(case, mdp).seconds)
+    again = [ours(case, mdp, seed) for seed in SEEDS]
+    seconds, least = max(first.seconds, again[0].seconds), min(run.J for run in again)
     whole = loop.seconds * (1 if case.every == 1 else first.steps / loop.steps)
     part = "all" if case.every == 1 else f"1 in {case.every}"
     settings = f"AdamW {case.lr:g}, betas {case.betas[0]:g} {case.betas[1]:g}, c {case.entropy:g}"
@@ -194,6 +195,7 @@ def row(case: Case) -> str:
     return (
         f"| {case.id} | {case.gamma:g} | {settings} | {case.updates} x {case.episodes:,} | "
         f"{objective(mdp, first.thetas[0]):.5g} | {first.J:.5g} | {best:.5g} | {(best - first.J) / abs(best):.2%} | "
+        f"{(best - least) / abs(best):.2%} | "
         f"{theirs_gap} | {first.steps:,.0f} | {loop.steps:,.0f} | {seconds:.2f} | {whole:.0f} | {part} | "
         f"{whole / seconds:.0f} |"
     )
@@ -216,9 +218,10 @@ def main() -> None:
         f"thread of a shared machine. {versions}. J is exact, J* that of the policy class, the gap (J* - J) / |J*|. "
         "Where the loop made 1 update in k, its seconds are an estimate: those of a step, times the steps of `train`.",
         "",
-        "| problem | gamma | settings | updates x episodes | J at the start | J reached | J* | gap | gap of the loop | "
-        "steps | steps of the loop | seconds | seconds of the loop | updates that it made | ratio |",
-        "|" + "---|" * 15,
+        "| problem | gamma | settings | updates x episodes | J at the start | J reached | J* | gap | "
+        "largest gap of 4 seeds | gap of the loop | steps | steps of the loop | seconds | seconds of the loop | "
+        "updates that it made | ratio |",
+        "|" + "---|" * 16,
         *map(row, CASES),
         "",
         *(without_bonus(case) for case in CASES if case.entropy),
