@@ -13,7 +13,7 @@ import numpy as np
 from envs.rendering import RENDER_MODES, checked_mode, renderer
 from envs.spaces import AdmissibleActions, observations_of
 from mdp import FiniteMDP
-from mdp.drawing import CellOf
+from mdp.plot import CellOf
 
 
 class MDPEnv(gymnasium.Env[Any, Any]):

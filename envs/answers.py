@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mdp import FiniteMDP
-from mdp.drawing import Cell, CellOf
+from mdp.plot import Cell, CellOf
 
 __all__ = ["Answer", "Cell", "Entry"]
 

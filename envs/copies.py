@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from envs.rendering import RENDER_MODES, checked_mode, renderer
 from envs.spaces import observations_of
 from mdp import FiniteMDP
-from mdp.drawing import CellOf
 from mdp.model.table import frozen
+from mdp.plot import CellOf
 
 Infos = dict[str, Any]
 Step = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]

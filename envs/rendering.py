@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mdp import FiniteMDP
-from mdp.drawing import Board, CellOf, board_of, frames, marks, side_of_letters
+from mdp.plot import Board, CellOf, board_of, frames, marks, side_of_letters
 
 RENDER_MODES = ["ansi", "rgb_array"]
 AGENT, FREE, START, END, WALL, UNREACHED = "@.SE#-"
@@ -24,7 +24,7 @@ def checked_mode(mode: str | None) -> str | None:
 def renderer(mdp: FiniteMDP, cell: CellOf | None, mode: str) -> Callable[[int, str], Any]:
     """A function of a state's index and of what is said of it in words, for the render mode "ansi" or "rgb_array".
 
-    "rgb_array": see `mdp.drawing.frames`. "ansi": the words and, below them, the board, with @ for the agent, S for
+    "rgb_array": see `mdp.plot.frames`. "ansi": the words and, below them, the board, with @ for the agent, S for
     starts (where there are few), E for ends, # for cells without states, - for those that the start does not lead to;
     or the square of letters.
     """

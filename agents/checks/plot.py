@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
+
+from mdp.plot import SERIES, panels, styled
 
 if TYPE_CHECKING:
     from agents.checks.report import Report
@@ -15,33 +16,33 @@ if TYPE_CHECKING:
 MARKERS = {"autograd": "o", "complex step": "D", "finite differences": "s"}
 
 
+@styled
 def plot_reports(reports: Sequence[Report], path: str | Path) -> None:
     """Write a PNG, SVG or PDF, by the ending of `path`.
 
     Left: |estimate - grad J| / |grad J| as episodes are added, beside what the exact covariance predicts,
     sqrt(trace / n) / |grad J|. Right: the relative distance of every exact route from the theorem.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
+    figure, (left, right) = panels(1.35, 1, width=11.5, height=4.6)
     for i, report in enumerate(reports):
-        _sampled(left, report, f"C{i}")
-        _exact(right, report, len(reports) - 1 - i, f"C{i}")
+        color = SERIES[i % len(SERIES)]
+        _sampled(left, report, color)
+        _exact(right, report, len(reports) - 1 - i, color)
     left.set(xscale="log", yscale="log", xlabel="episodes", ylabel=r"$|\hat g - \nabla J|\;/\;|\nabla J|$",
              title="Sampled REINFORCE (points) and its exact standard error (lines)")  # fmt: skip
     if left.lines:
-        left.legend(fontsize=8, loc="best")
-    left.grid(alpha=0.3)
+        left.legend(loc="best")
     largest = max(row.error for report in reports for row in report.rows if row.route in MARKERS)
     right.set(xscale="log", xlim=(1e-17, max(1e-6, 10 * largest)), xlabel="relative distance from the theorem",
               title="Exact routes", yticks=range(len(reports)), ylim=(-0.6, len(reports) - 0.4))  # fmt: skip
-    right.set_yticklabels([report.name for report in reversed(reports)], fontsize=8)
+    right.set_yticklabels([report.name for report in reversed(reports)])
     right.axvline(reports[0].rows[0].tolerance, color="0.4", ls="--", lw=1)
-    right.text(reports[0].rows[0].tolerance, len(reports) - 0.45, " limit", fontsize=8, color="0.4", va="top")
+    right.text(reports[0].rows[0].tolerance, len(reports) - 0.45, " limit", color="0.4", va="top")
     for route, marker in MARKERS.items():
         right.plot([], [], marker, color="0.3", ms=5, label=route)
-    right.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.35, -0.16), ncols=3, frameon=False)
-    right.grid(alpha=0.3, axis="x")
-    figure.savefig(path, dpi=150)
+    right.legend(loc="upper center", bbox_to_anchor=(0.35, -0.16), ncols=3, frameon=False)
+    right.grid(visible=False, axis="y")
+    figure.savefig(path)
 
 
 def _sampled(axes: Any, report: Report, color: str) -> None:

@@ -14,8 +14,8 @@ from gymnasium.envs.toy_text.taxi import TaxiEnv
 import envs
 from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
 from mdp import FiniteMDP
-from mdp.drawing import CellOf
 from mdp.model import build
+from mdp.plot import CellOf
 
 GYMNASIUM_GAMMA = 0.9  # for environments that have no discount of their own
 

@@ -15,7 +15,7 @@ from agents.cli.problems import Problem
 from agents.cli.solve import all_optimal
 from mdp import FiniteMDP, evaluate, occupancy
 from mdp import solve as solved
-from mdp.drawing import board_of, plot_backup, plot_board, plot_graph
+from mdp.plot import board_of, plot_backup, plot_board, plot_graph
 
 Floats = NDArray[np.float64]
 
@@ -81,12 +81,13 @@ def write(problem: Problem, seen: View, state: int | None, ending: Format, folde
     board = board_of(mdp, problem.cell)
     if board is not None:
         title += ": all best actions, the occupancy of one" if seen.name is Policy.optimal else ""
-        plot_board(
-            mdp, board, written[0], v=seen.v, q=seen.q, occupancy=seen.occupancy, policy=seen.policy, title=title
+        picture = plot_board(
+            mdp, board, v=seen.v, q=seen.q, occupancy=seen.occupancy, policy=seen.policy, title=title
         )
     else:
-        plot_graph(mdp, written[0], v=seen.v, policy=seen.policy, centre=state, title=title)
+        picture = plot_graph(mdp, v=seen.v, policy=seen.policy, centre=state, title=title)
+    picture.savefig(written[0])
     if state is not None:
         written.append(folder / f"exactrl-show-{problem.stem}-backup.{ending}")
-        plot_backup(mdp, state, written[-1], v=seen.v, q=seen.q, policy=seen.policy, title=title)
+        plot_backup(mdp, state, v=seen.v, q=seen.q, policy=seen.policy, title=title).savefig(written[-1])
     return written

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from agents.cli.problems import Problem
 from mdp import FiniteMDP, Solution
-from mdp.drawing import board_of, plot_board
+from mdp.plot import board_of, plot_board
 
 MOST_ROWS = 40
 
@@ -63,7 +63,7 @@ def write(problem: Problem, solution: Solution, folder: Path) -> list[Path]:
     if board is not None:
         written.append(folder / f"{stem}.png")
         title = f"{problem.name}, gamma {mdp.gamma:g}: v* and all optimal actions"
-        plot_board(mdp, board, written[-1], v=solution.v, policy=all_optimal(solution), title=title)
+        plot_board(mdp, board, v=solution.v, policy=all_optimal(solution), title=title).savefig(written[-1])
     return written
 
 

@@ -13,7 +13,7 @@ import envs
 from agents.cli import show as showing
 from agents.cli.problems import load
 from mdp import FiniteMDP, evaluate, solve
-from mdp.drawing import board_of
+from mdp.plot import board_of
 from tests.agents.test_cli import run
 from tests.worlds import assert_close
 

@@ -11,7 +11,7 @@ from gymnasium.wrappers import RecordVideo, RenderCollection
 
 from envs import ZOO, MDPEnv
 from envs.registry import make
-from mdp.drawing import board_of
+from mdp.plot import board_of
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.learning import History
+from mdp.plot import draw_curves, panels
 
 CSV, FIGURE = "metrics.csv", "training.png"
 SHOWN = "reward {task.fields[reward]:.3f}  KL {task.fields[kl]:.4f}  entropy {task.fields[entropy]:.3f}  "
@@ -69,23 +69,17 @@ def _board(folder: Path, first: int) -> Any:
 
 def draw(history: History, path: Path, title: str) -> None:
     """Reward with 2 standard errors, KL to the reference, entropy; by update."""
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True, height_ratios=[2, 1, 1])
+    figure, axes = panels(1.4, 1, 1, width=12, height=4.2, title=title)
     rows = History(history.rows[1:])
-    k, reward, error = (rows.column(name) for name in ("update", "sampled_return", "standard_error"))
-    low, high = reward - 2 * error, reward + 2 * error
-    axes[0].fill_between(k, low, high, color="C0", alpha=0.25, lw=0, label="2 standard errors")
-    axes[0].plot(k, reward, "o-", color="C0", ms=3, label="mean reward of the update's completions")
-    axes[1].plot(k, rows.column("kl"), "o-", color="C1", ms=3)
-    axes[2].plot(k, rows.column("entropy"), "o-", color="C2", ms=3)
-    for at, name in zip(axes, ("reward", "KL to the reference,\nnats a token", "entropy,\nnats a token"), strict=True):
-        at.set_ylabel(name)
-        at.grid(alpha=0.3)
-    axes[0].legend(fontsize=8, loc="upper left")
-    axes[0].set_title(title, fontsize=10)
-    axes[2].set_xlabel("update")
-    axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path, dpi=150)
+    names = {"sampled_return": "mean reward, 2 standard errors", "kl": "KL to the reference, nats a token",
+             "entropy": "entropy, nats a token"}  # fmt: skip
+    errors = {names["sampled_return"]: rows.column("standard_error")}
+    for at, (column, name) in zip(axes, names.items(), strict=True):
+        curve = {name: rows.column(column)}
+        draw_curves(at, rows.column("update"), curve, kinds={name: "sampled"}, marker="o", title=name, xlabel="update",
+                    errors=errors if name in errors else None)  # fmt: skip
+        at.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.savefig(path)
 
 
 def seconds(history: History) -> str:

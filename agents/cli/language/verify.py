@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
@@ -45,6 +44,7 @@ from agents.losses import ReinforceLoss, named
 from envs import TokenMDP
 from envs.rewards import digit_fraction, on_text
 from mdp import Episodes, FiniteMDP
+from mdp.plot import color_of, panels, styled
 
 EPISODES, GROUP, FEW = 65_536, 16, 64
 TOP, STEPS, WRITTEN = 4, 4, 256
@@ -244,20 +244,21 @@ def write(parts: list[Part], title: str, folder: Path, seed: int) -> list[Path]:
     return [picture, numbers]
 
 
+@styled
 def draw(parts: list[Part], title: str, path: Path) -> None:
     """z of every sampled estimate along every direction, with the limit."""
     z = {name: values for part in parts for name, values in part.z.items()}
     limit = max(row.limit for part in parts for row in part.rows if row.unit and row.limit is not None)
-    figure = Figure(figsize=(8, 1.2 + 0.8 * len(z)), layout="constrained")
-    axes = figure.subplots()
-    axes.axvspan(-limit, limit, color="C2", alpha=0.12, lw=0, label=f"no alarm: |z| < {limit:.1f}")
+    figure, (axes,) = panels(width=8.5, height=1.4 + 0.8 * len(z))
+    axes.axvspan(-limit, limit, color=color_of("exact"), alpha=0.12, lw=0, label=f"no alarm: |z| < {limit:.1f}")
     for k, values in enumerate(z.values()):
-        axes.scatter(values[1:], [k] * (len(values) - 1), color="C0", label="random directions" if k == 0 else None)
-        axes.scatter(values[:1], [k], color="C1", marker="D", label="along grad J" if k == 0 else None)
+        label = "random directions" if k == 0 else None
+        axes.scatter(values[1:], [k] * (len(values) - 1), color=color_of("sampled"), label=label)
+        axes.scatter(values[:1], [k], color="black", marker="D", label="along grad J" if k == 0 else None)
     axes.axvline(0, color="0.3", lw=1)
     axes.set(yticks=range(len(z)), yticklabels=list(z), xlim=(-1.3 * limit, 1.3 * limit), title=title,
              xlabel="(estimate - exact) / exact standard error")  # fmt: skip
     axes.set_ylim(-0.6, len(z) - 0.4)
     axes.invert_yaxis()
-    axes.legend(fontsize=8, loc="upper right")
-    figure.savefig(path, dpi=150)
+    axes.legend(loc="upper right")
+    figure.savefig(path)

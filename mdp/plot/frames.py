@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdp.drawing.arrows import MOST_STATES, RADIUS, graph_of
-from mdp.drawing.backup import backup_of, draw_backup, height, stage
-from mdp.drawing.board import Board
-from mdp.drawing.graph import canvas, draw_graph
-from mdp.drawing.ground import ground
-from mdp.drawing.paint import AGENT, INK
-from mdp.drawing.text import short, width
 from mdp.model.table import Label
+from mdp.plot.boards.board import Board
+from mdp.plot.boards.ground import ground
+from mdp.plot.graphs.arrows import MOST_STATES, RADIUS, graph_of
+from mdp.plot.graphs.backup import backup_of, draw_backup, height, stage
+from mdp.plot.graphs.graph import canvas, draw_graph
+from mdp.plot.paint import AGENT, INK
+from mdp.plot.text import short, width
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mdp.drawing.board import visiting_order
-from mdp.drawing.layout import inches, layout
 from mdp.model.table import Floats, Ints
+from mdp.plot.boards.board import visiting_order
+from mdp.plot.graphs.layout import inches, layout
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP

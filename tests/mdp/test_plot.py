@@ -13,14 +13,14 @@ import pytest
 
 from envs import ZOO, gambler, gridworld_4x4, gridworld_5x5, recycling_robot, short_corridor
 from mdp import FiniteMDP, occupancy, solve
-from mdp.drawing import backup_of, board_of, frames, marks, plot_backup, plot_board, plot_graph, side_of_letters
-from mdp.drawing.arrows import MOST_STATES, RADIUS, graph_of
-from mdp.drawing.board import ends, speakers, summed
-from mdp.drawing.grid import taken
-from mdp.drawing.layout import layout
-from mdp.drawing.places import Places
-from mdp.drawing.sectors import sectors
-from mdp.drawing.text import fitting, number, numbers, short
+from mdp.plot import backup_of, board_of, frames, marks, plot_backup, plot_board, plot_graph, side_of_letters
+from mdp.plot.boards.board import ends, speakers, summed
+from mdp.plot.boards.grid import taken
+from mdp.plot.boards.sectors import sectors
+from mdp.plot.graphs.arrows import MOST_STATES, RADIUS, graph_of
+from mdp.plot.graphs.layout import layout
+from mdp.plot.graphs.places import Places
+from mdp.plot.text import fitting, number, numbers, short
 from tests.worlds import assert_close, random_mdp
 
 
@@ -295,15 +295,15 @@ def test_files(name: str, ending: str, tmp_path: Path) -> None:
     m, path = zoo(name), tmp_path / f"m.{ending}"
     board, solution = board_of(m, ZOO[name].cell), solve(m)
     if board is None:
-        plot_graph(m, path, v=solution.v, policy=solution.policy, title=name)
+        plot_graph(m, v=solution.v, policy=solution.policy, title=name).savefig(path)
     else:
         plot_board(
-            m, board, path, v=solution.v, q=solution.q, occupancy=occupancy(m, solution.policy),
+            m, board, v=solution.v, q=solution.q, occupancy=occupancy(m, solution.policy),
             policy=solution.policy, title=name,
-        )  # fmt: skip
+        ).savefig(path)  # fmt: skip
     _is_picture(path)
     path.unlink()
-    plot_backup(m, 0, path, v=solution.v, q=solution.q, policy=solution.policy, title="$ x")
+    plot_backup(m, 0, v=solution.v, q=solution.q, policy=solution.policy, title="$ x").savefig(path)
     _is_picture(path)
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.drawing.board import Board, ends, speakers, summed
-from mdp.drawing.ground import cell_inches, ground
-from mdp.drawing.paint import INK, Paint, action_colors, ink_on, paint
-from mdp.drawing.sectors import Polygon, sectors
-from mdp.drawing.text import SMALLEST, fitting, numbers, short
 from mdp.model.table import Floats, Ints
+from mdp.plot.boards.board import Board, ends, speakers, summed
+from mdp.plot.boards.ground import cell_inches, ground
+from mdp.plot.boards.sectors import Polygon, sectors
+from mdp.plot.paint import INK, Paint, action_colors, ink_on, paint
+from mdp.plot.style import styled
+from mdp.plot.text import SMALLEST, fitting, numbers, short
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mdp.model.finite import FiniteMDP
 
 MOST_IN_LEGEND = 12
@@ -22,18 +24,18 @@ LARGEST = "of the state with the largest v"
 SHARED = {"v": "the largest of the cell's states", "q": LARGEST, "occupancy": "summed", "policy": LARGEST}
 
 
+@styled
 def plot_board(
     mdp: FiniteMDP,
     board: Board,
-    path: str | os.PathLike[str],
     *,
     v: Floats,
     policy: Floats,
     q: Floats | None = None,
     occupancy: Floats | None = None,
     title: str = "",
-) -> None:
-    """Write a PNG, SVG or PDF, by the ending: a panel for v, for the policy, and for q and the occupancy if given.
+) -> Figure:
+    """A panel for v, for the policy, and for q and the occupancy if given.
 
     v (S,): a heat map. q (S, A): each cell is cut into a part for every action, on the side it points to.
     occupancy (S,): a heat map. policy (S, A): an arrow for every action with pi(a|s) > 0, as long as pi(a|s) is large
@@ -67,7 +69,7 @@ def plot_board(
         else:
             _policy(axes, mdp, board, policy, said)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def _heat(axes: Any, board: Board, values: Floats, said: Ints) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mdp.drawing.text import width
 from mdp.model.table import Floats
+from mdp.plot.text import width
 
 
 class Places:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.drawing.arrows import MOST_ARROWS, RADIUS, Dot, Graph, graph_of
-from mdp.drawing.paint import INK, Paint, ink_on, paint
-from mdp.drawing.places import Places
-from mdp.drawing.text import fitting, number, short
 from mdp.model.table import Floats
+from mdp.plot.graphs.arrows import MOST_ARROWS, RADIUS, Dot, Graph, graph_of
+from mdp.plot.graphs.places import Places
+from mdp.plot.paint import INK, Paint, ink_on, paint
+from mdp.plot.style import styled
+from mdp.plot.text import fitting, number, short
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mdp.model.finite import FiniteMDP
 
 MARGIN = 0.5  # inches around the states and dots
 
 
+@styled
 def plot_graph(
-    mdp: FiniteMDP,
-    path: str | os.PathLike[str],
-    *,
-    v: Floats,
-    policy: Floats,
-    centre: int | None = None,
-    title: str = "",
-) -> None:
-    """Write a PNG, SVG or PDF, by the ending: states in the colour of v (S,), the arrows of each action with p, r.
+    mdp: FiniteMDP, *, v: Floats, policy: Floats, centre: int | None = None, title: str = ""
+) -> Figure:
+    """The transition graph: states in the colour of v (S,), the arrows of each action with p, r.
 
     An action with pi(a|s) > 0 is black, the others are grey. Terminal states are squares. Of more than 30 states
     some are drawn, near `centre` or else the start (see `graph_of`); the title says how many are not.
@@ -41,7 +38,7 @@ def plot_graph(
     beside = figure.add_axes((1 - 0.8 / wide, 0.12, 0.14 / wide, 0.88 - 0.7 / tall))
     figure.colorbar(scale.mappable, cax=beside, label="v")
     figure.text(0.5, 1 - 0.1 / tall, title + hidden_note(mdp, graph), ha="center", va="top", fontsize=10)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def hidden_note(mdp: FiniteMDP, graph: Graph) -> str:
@@ -49,7 +46,7 @@ def hidden_note(mdp: FiniteMDP, graph: Graph) -> str:
     return f"\n{len(graph.states)} of {mdp.n_states} states; {graph.hidden} are not shown" if graph.hidden else ""
 
 
-def canvas(graph: Graph, *, top: float, right: float = 0.0) -> tuple[Any, Any]:
+def canvas(graph: Graph, *, top: float, right: float = 0.0) -> tuple[Figure, Any]:
     """A figure and its axes, on which one unit is one inch, with so many inches free above and on the right."""
     from matplotlib.figure import Figure
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mdp.drawing.paint import INK
-from mdp.drawing.text import number, short
 from mdp.model.table import Floats
+from mdp.plot.paint import INK
+from mdp.plot.style import styled
+from mdp.plot.text import number, short
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mdp.model.finite import FiniteMDP
 
 MOST_ACTIONS, MOST_LEAVES = 8, 16
@@ -64,10 +66,9 @@ def _shares(counts: list[int], most: int) -> list[int]:
     return shares
 
 
-def plot_backup(
-    mdp: FiniteMDP, s: int, path: str | os.PathLike[str], *, v: Floats, q: Floats, policy: Floats, title: str = ""
-) -> None:
-    """Write a PNG, SVG or PDF, by the ending: v(s), pi(a|s) and q(s,a), and p, r and v(s') of what follows."""
+@styled
+def plot_backup(mdp: FiniteMDP, s: int, *, v: Floats, q: Floats, policy: Floats, title: str = "") -> Figure:
+    """The backup diagram of state s: v(s), pi(a|s) and q(s,a), and p, r and v(s') of what follows."""
     from matplotlib.figure import Figure
 
     backup = backup_of(mdp, s, policy)
@@ -76,7 +77,7 @@ def plot_backup(
     axes = stage(figure, wide, tall)
     draw_backup(axes, mdp, backup, wide, tall, v=v, q=q, policy=policy)
     figure.text(0.5, 0.99, title, ha="center", va="top", fontsize=10)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def width_of(backup: Backup) -> float:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.drawing.board import Board, ends
-from mdp.drawing.paint import INK, LIGHT, UNREACHED, WALL
-from mdp.drawing.text import number
+from mdp.plot.boards.board import Board, ends
+from mdp.plot.paint import INK, LIGHT, UNREACHED, WALL
+from mdp.plot.text import number
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
