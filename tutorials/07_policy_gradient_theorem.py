@@ -11,12 +11,10 @@ __generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="The policy gradient theorem")
 
 with app.setup:
-    import inspect
-
     import marimo as mo
     import numpy as np
     import torch
-    from matplotlib.figure import Figure
+    from course import exercise, row, source, table
     from scipy.optimize import brentq
 
     from agents import (
@@ -33,11 +31,11 @@ with app.setup:
     )
     from envs import gridworld_4x4, short_corridor
     from mdp import FiniteMDP, evaluate, occupancy, policy_gradient
+    from mdp.plot import color_of, draw_curves, draw_estimates, panels, plot_graph, styled
 
     LEFT, RIGHT = 0, 1
     WITH, WITHOUT = r"with $\gamma^t$", r"without $\gamma^t$"
-    COLOURS = {WITH: "#0b62a4", WITHOUT: "#d95f02"}
-    REPEATS = 40
+    REPEATS = 20
 
     torch.set_num_threads(1)  # the tensors here are so small that threads would wait for one another
 
@@ -74,6 +72,8 @@ def corridor_policy(x):
 
 @app.cell(hide_code=True)
 def the_corridor():
+    _m = short_corridor()
+    _pi = _m.uniform_policy()
     mo.vstack([
         mo.md(r"""
     ## 1. The short corridor
@@ -81,7 +81,7 @@ def the_corridor():
     Example 13.1 of the book. An episode starts in state 0 and ends at the goal; every step pays $-1$. In state 1 the
     actions are switched: *right* goes to state 0, and *left* goes to state 2. In state 0, *left* stays there.
     """),
-        draw_corridor(),
+        plot_graph(_m, v=evaluate(_m, _pi).v, policy=_pi, title="the colour is $v$ under a fair coin"),
         mo.md(f"""
     The agent cannot tell the states apart. What it sees in states 0, 1, 2 and at the goal is
     `short_corridor().observations` = {short_corridor().observations.tolist()}. This is *state aliasing*. A policy is
@@ -108,13 +108,14 @@ def the_sliders():
     x_slider = mo.ui.slider(steps=[k / 10 for k in range(-20, 21)], value=0.0, label=difference, show_value=True)
     gamma_slider = mo.ui.slider(steps=[k / 20 for k in range(10, 21)], value=0.9, label=r"$\gamma$", show_value=True)
     episodes_slider = mo.ui.slider(steps=[10, 30, 100, 300, 1000, 3000], value=1000, label="episodes", show_value=True)
-    return episodes_slider, gamma_slider, x_slider
+    redraw = mo.ui.button(value=0, on_click=lambda n: n + 1, label="other episodes")
+    return episodes_slider, gamma_slider, redraw, x_slider
 
 
 @app.cell
-def values_of_the_sliders(episodes_slider, gamma_slider, x_slider):
-    x, gamma, episodes = x_slider.value, gamma_slider.value, episodes_slider.value
-    return episodes, gamma, x
+def values_of_the_controls(episodes_slider, gamma_slider, redraw, x_slider):
+    x, gamma, episodes, seed = x_slider.value, gamma_slider.value, episodes_slider.value, redraw.value
+    return episodes, gamma, seed, x
 
 
 @app.cell
@@ -155,18 +156,18 @@ def show_the_theorem(J, by_autograd, by_theorem, factors, gamma, gamma_slider, p
 
     $J(\theta) = v_\pi(0)$ is the expected return from state 0. Move the sliders: all numbers below follow.
     """),
-        mo.hstack([x_slider, gamma_slider], justify="start", gap=2),
+        row(x_slider, gamma_slider),
         mo.md(rf"$$p = \pi(\text{{right}}|s) = {p:.6f}, \qquad \gamma = {gamma:g}, \qquad J = {J.item():.10f}$$"),
         table({
             "$s$": [0, 1, 2],
-            r"$\eta(s)$": factors["eta"],
-            r"$\pi(\text{left}\vert s)$": factors["pi"][:, LEFT],
-            r"$\pi(\text{right}\vert s)$": factors["pi"][:, RIGHT],
-            r"$q_\pi(s, \text{left})$": factors["q"][:, LEFT],
-            r"$q_\pi(s, \text{right})$": factors["q"][:, RIGHT],
-            r"$v_\pi(s)$": factors["v"],
-            r"$\sum_a \nabla\pi\, q_\pi$": factors["inner"],
-            r"$\eta \sum_a \nabla\pi\, q_\pi$": factors["terms"],
+            r"$\eta(s)$": factors["eta"][:3],
+            r"$\pi(\text{left}\vert s)$": factors["pi"][:3, LEFT],
+            r"$\pi(\text{right}\vert s)$": factors["pi"][:3, RIGHT],
+            r"$q_\pi(s, \text{left})$": factors["q"][:3, LEFT],
+            r"$q_\pi(s, \text{right})$": factors["q"][:3, RIGHT],
+            r"$v_\pi(s)$": factors["v"][:3],
+            r"$\sum_a \nabla\pi\, q_\pi$": factors["inner"][:3],
+            r"$\eta \sum_a \nabla\pi\, q_\pi$": factors["terms"][:3],
         }),
         mo.md(r"""
     The last column adds up to the gradient. Backpropagation through the linear solve of $J$ itself, which uses neither
@@ -219,10 +220,10 @@ def show_the_product_rule(by_theorem, factors, grad_eta, grad_r_pi, product_rule
             "$s$": [0, 1, 2],
             r"$\nabla\eta(s)$": grad_eta,
             r"$r_\pi(s)$": r_pi,
-            r"$\eta(s)$": factors["eta"],
+            r"$\eta(s)$": factors["eta"][:3],
             r"$\nabla r_\pi(s)$": grad_r_pi,
             r"product rule: $\nabla\eta\, r_\pi + \eta\, \nabla r_\pi$": product_rule,
-            r"theorem: $\eta \sum_a \nabla\pi\, q_\pi$": factors["terms"],
+            r"theorem: $\eta \sum_a \nabla\pi\, q_\pi$": factors["terms"][:3],
         }),
         mo.md(rf"""
     The product rule adds up to **{product_rule.sum():.10f}**, the theorem to **{by_theorem:.10f}**. State by state the
@@ -269,8 +270,8 @@ def one_episode(m, policy, **estimator):
 
 
 @app.cell
-def the_estimates(episodes, m, policy):
-    estimates = sampled_estimates(m, policy, episodes)
+def the_estimates(episodes, m, policy, seed):
+    estimates = sampled_estimates(m, policy, episodes, seed=seed)
     exact = {WITH: one_episode(m, policy), WITHOUT: one_episode(m, policy, discounted=False)}
     mean = {name: mu for name, (mu, _) in exact.items()}
     standard_error = {name: sigma / np.sqrt(episodes) for name, (_, sigma) in exact.items()}
@@ -279,7 +280,7 @@ def the_estimates(episodes, m, policy):
 
 @app.cell(hide_code=True)
 def show_the_estimates(
-    by_theorem, episodes, episodes_slider, estimates, gamma, gamma_slider, mean, standard_error, x, x_slider
+    by_theorem, episodes, episodes_slider, estimates, gamma, gamma_slider, mean, redraw, standard_error, x, x_slider
 ):
     mo.vstack([
         mo.md(rf"""
@@ -293,8 +294,8 @@ def show_the_estimates(
     $\nabla J$. Each point on the right is one $\hat g$ from $N$ episodes; there are {REPEATS} of each colour. The
     shaded intervals are not fitted to the points: `gradient_moments` gives the exact mean and variance.
     """),
-        mo.hstack([x_slider, gamma_slider, episodes_slider], justify="start", gap=2),
-        draw_estimates(gamma, x, estimates, mean, standard_error),
+        row(x_slider, gamma_slider, episodes_slider, redraw),
+        draw_estimates_on_their_intervals(gamma, x, estimates, mean, standard_error),
         table({
             rf"$N$ = {episodes:,}": list(estimates),
             "exact mean": list(mean.values()),
@@ -307,9 +308,9 @@ def show_the_estimates(
             ],
         }),
         mo.md(rf"""
-    The blue points scatter around $\nabla J$ = {by_theorem:.6f}, the orange ones, from the same episodes, around
+    The green points scatter around $\nabla J$ = {by_theorem:.6f}, the red ones, from the same episodes, around
     {mean[WITHOUT]:.6f}. More episodes narrow both intervals, and move neither. (At $\gamma = 1$ the two are the same
-    estimator.) One blue standard error is {standard_error[WITH]:.3f}, that is
+    estimator.) One green standard error is {standard_error[WITH]:.3f}, that is
     {standard_error[WITH] / abs(by_theorem):.2f} $|\nabla J|$. The code:
     """),
         source(sampled_estimates),
@@ -348,7 +349,7 @@ def show_the_discounts(at_half, discounts, gamma, gamma_slider, p, x_slider):
     rest of it. In the theorem it stands inside $\eta$. Four estimators, and the discount inside the $\eta$ of their
     mean:
     """),
-        mo.hstack([x_slider, gamma_slider], justify="start", gap=2),
+        row(x_slider, gamma_slider),
         table({
             "": [1, 2, 3, 4],
             "summed over $t$": [row[0] for row in discounts],
@@ -473,149 +474,77 @@ def exercises():
     p_best, J_best = stops_at(1.0, 1.0)
     p_true, J_true = stops_at(0.9, 0.9)
     p_without, J_without = stops_at(0.9, 1.0)
-    first = mo.vstack([
-        mo.md(r"""
-    $\partial J / \partial h(s,a) = \eta(s)\, \pi(a|s)\, (q_\pi(s,a) - v_\pi(s))$. *Up* bumps and stays, *right* leads
-    to state 2, *down* to state 5, *left* to the end. $\eta(1) = 14 / 14 = 1$.
-    """),
-        table({"": ["by hand", "`policy_gradient`"]}
-              | {a: [by_hand[i], by_package[i]] for i, a in enumerate(gridworld_4x4().actions)}),
-        source(solution_1),
-    ])  # fmt: skip
-    second = mo.vstack([
-        mo.md(r"""
-    $J'(p) = 0$ is $p^2 - 4p + 2 = 0$, with the root $p = 2 - \sqrt2$ in $(0, 1)$, and there $J = -(6 + 4\sqrt2)$. The
-    zero of the theorem's sum, $\gamma = 1$:
-    """),
-        table({
-            "": ["closed form", "zero of the sum"],
-            "$p$": [f"{2 - np.sqrt(2):.10f}", f"{p_best:.10f}"],
-            "$J$": [f"{-(6 + 4 * np.sqrt(2)):.10f}", f"{J_best:.10f}"],
-        }),
-        source(stops_at),
-    ])
-    third = mo.vstack([
-        table({
-            r"$\gamma = .9$": [WITH, WITHOUT],
-            "stops at $p$": [f"{p_true:.10f}", f"{p_without:.10f}"],
-            "$J$ there": [f"{J_true:.10f}", f"{J_without:.10f}"],
-            "call": ["`stops_at(0.9, 0.9)`", "`stops_at(0.9, 1.0)`"],
-        }),
-        mo.md(rf"""
-    Without $\gamma^t$, ascent passes the best policy and rests {p_without - p_true:.10f} further to the right, where
-    $J$ is {J_true - J_without:.10f} lower.
-    """),
-    ])
     mo.vstack([
-        mo.md(r"""
-    ## 7. Exercises
-
-    **1. A gradient by hand.** The 4 x 4 grid of Example 4.1: $\gamma = 1$, every step pays $-1$, all preferences are 0,
-    every state has its own; an episode starts in any of the 14 states that are not terminal. State 1 lies between the
-    terminal corner (left) and state 2 (right), above state 5; from Figure 4.1, $v_\pi(1) = -14$, $v_\pi(2) = -20$,
-    $v_\pi(5) = -18$. On this grid $\eta(s) = -v_\pi(s) / 14$. What is $\partial J / \partial h(1,a)$ for each action?
-    """),
-        mo.accordion({"Solution 1": first}),
-        mo.md(r"""
-    **2. The best coin.** At $\gamma = 1$ the corridor has $J(p) = -2\,(2 - p) / (p\,(1 - p))$. Which $p$ is best?
-    Find it once with pencil and paper, and once as the zero of the theorem's sum.
-    """),
-        mo.accordion({"Solution 2": second}),
-        mo.md(r"""
-    **3. Where the wrong gradient stops.** Take $\gamma = .9$. At which $p$ does gradient ascent come to rest, with
-    $\gamma^t$ and without? What does the difference cost in $J$?
-    """),
-        mo.accordion({"Solution 3": third}),
-    ])
+        mo.md("## 7. Exercises"),
+        exercise(
+            1,
+            r"""*A gradient by hand.* The 4 x 4 grid of Example 4.1: $\gamma = 1$, every step pays $-1$, all preferences
+    are 0, every state has its own; an episode starts in any of the 14 states that are not terminal. State 1 lies
+    between the terminal corner (left) and state 2 (right), above state 5; from Figure 4.1, $v_\pi(1) = -14$,
+    $v_\pi(2) = -20$, $v_\pi(5) = -18$. On this grid $\eta(s) = -v_\pi(s) / 14$. What is
+    $\partial J / \partial h(1,a)$ for each action?""",
+            r"""$\partial J / \partial h(s,a) = \eta(s)\, \pi(a|s)\, (q_\pi(s,a) - v_\pi(s))$. *Up* bumps and stays,
+    *right* leads to state 2, *down* to state 5, *left* to the end. $\eta(1) = 14 / 14 = 1$.""",
+            table({"": ["by hand", "`policy_gradient`"]}
+                  | {a: [by_hand[i], by_package[i]] for i, a in enumerate(gridworld_4x4().actions)}),
+            source(solution_1),
+        ),
+        exercise(
+            2,
+            r"""*The best coin.* At $\gamma = 1$ the corridor has $J(p) = -2\,(2 - p) / (p\,(1 - p))$. Which $p$ is
+    best? Find it once with pencil and paper, and once as the zero of the theorem's sum.""",
+            r"""$J'(p) = 0$ is $p^2 - 4p + 2 = 0$, with the root $p = 2 - \sqrt2$ in $(0, 1)$, and there
+    $J = -(6 + 4\sqrt2)$. The zero of the theorem's sum, $\gamma = 1$:""",
+            table({
+                "": ["closed form", "zero of the sum"],
+                "$p$": [f"{2 - np.sqrt(2):.10f}", f"{p_best:.10f}"],
+                "$J$": [f"{-(6 + 4 * np.sqrt(2)):.10f}", f"{J_best:.10f}"],
+            }),
+            source(stops_at),
+        ),
+        exercise(
+            3,
+            r"""*Where the wrong gradient stops.* Take $\gamma = .9$. At which $p$ does gradient ascent come to rest,
+    with $\gamma^t$ and without? What does the difference cost in $J$?""",
+            table({
+                r"$\gamma = .9$": [WITH, WITHOUT],
+                "stops at $p$": [f"{p_true:.10f}", f"{p_without:.10f}"],
+                "$J$ there": [f"{J_true:.10f}", f"{J_without:.10f}"],
+                "call": ["`stops_at(0.9, 0.9)`", "`stops_at(0.9, 1.0)`"],
+            }),
+            f"""Without $\\gamma^t$, ascent passes the best policy and rests {p_without - p_true:.10f} further to the
+    right, where $J$ is {J_true - J_without:.10f} lower.""",
+        ),
+    ])  # fmt: skip
     return
 
 
 @app.function
-def source(function):
-    """The code of a function, as it stands in this file."""
-    code = inspect.getsource(function).removeprefix("@app.function\n")
-    return mo.md(f"```python\n{code.rstrip()}\n```")
-
-
-@app.function
-def table(columns):
-    """A table from {heading: values}; as many rows as the first column has."""
-
-    def text(value):
-        return f"{value:.6f}" if isinstance(value, float) else str(value)
-
-    n = len(next(iter(columns.values())))
-    rows = zip(*(map(text, list(values)[:n]) for values in columns.values()), strict=True)
-    lines = [list(columns), ["--:"] * len(columns), *rows]
-    return mo.md("\n".join("| " + " | ".join(line) + " |" for line in lines))
-
-
-@app.function
-def draw_corridor():
-    """Four boxes; an arrow above for right, below for left."""
-    figure = Figure(figsize=(7.2, 2.3), layout="constrained", dpi=150)
-    axes = figure.subplots()
-    places = {0: 0.0, 1: 2.0, 2: 4.0, "goal": 6.0}
-    for s, at in places.items():
-        box = {"boxstyle": "round,pad=0.5", "fc": "#d5e8d4" if s == "goal" else "0.88", "ec": "0.4"}
-        axes.text(at, 0, f"{s}", ha="center", va="center", fontsize=14, bbox=box)
-    m = short_corridor()
-    for a, height, colour in (("right", 0.32, "#444444"), ("left", -0.32, "#a0007a")):
-        for s in (0, 1, 2):
-            ((_, after, _),) = m.outcomes(s, a)
-            start, end = places[s], places[after]
-            style = {"arrowstyle": "-|>", "color": colour, "lw": 1.8}
-            towards = np.sign(end - start)
-            bend = np.sign(height) * -towards * (0.2 if towards == np.sign(height) else 0.5)  # back and forth apart
-            ends = ((start + 0.2 * towards, height), (end - 0.2 * towards, height))
-            if after == s:  # a loop
-                ends, bend = ((start + 0.2, height), (start - 0.2, height)), -1.6
-            axes.annotate("", ends[1], ends[0], arrowprops=style | {"connectionstyle": f"arc3,rad={bend}"})
-            middle = (start + end) / 2
-            axes.text(middle, height + np.sign(height) * 0.52, a, color=colour, ha="center", va="center", fontsize=11)
-    axes.set(xlim=(-0.8, 6.8), ylim=(-1.15, 1.15))
-    axes.axis("off")
-    return figure
-
-
-@app.function
-def draw_estimates(gamma, x, estimates, mean, standard_error):
+@styled
+def draw_estimates_on_their_intervals(gamma, x, estimates, mean, standard_error):
     """Left: J and its slope. Right: the estimates on their exact intervals."""
-    figure = Figure(figsize=(10.5, 4.2), layout="constrained", dpi=130)
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
-    m, xs = short_corridor(gamma), np.linspace(-2, 2, 81)
+    figure, (left, right) = panels(1, 1.25, width=11.5, height=4.6)
+    m, xs = short_corridor(gamma), np.linspace(-2, 2, 41)
 
     def J(at):
-        return evaluate(m, corridor_policy(at).matrix(m).detach().numpy()).objective
+        p = 1 / (1 + np.exp(-at))
+        return evaluate(m, np.tile([1 - p, p], (m.n_states, 1))).objective
 
     Js, J_x = np.array([J(at) for at in xs]), J(x)
-    left.plot(xs, Js, color="0.25", label=r"$J(\theta)$")
-    for (name, slope), style in zip(mean.items(), ("-", "--"), strict=True):
+    draw_curves(left, xs, {r"$J(\theta)$": Js}, kinds={r"$J(\theta)$": "0.25"})
+    for (name, slope), kind in zip(mean.items(), ("exact", "biased"), strict=True):
         ahead = np.copysign(min(0.8, 0.25 * np.ptp(Js) / abs(slope)), slope)  # the arrow points uphill
         back, near, tip = ((x + k * ahead, J_x + k * ahead * slope) for k in (-1, 0.9, 1.02))
-        left.axline(back, tip, ls=style, color=COLOURS[name], lw=1.5, label=f"slope {slope:.4f}, {name}")
-        left.annotate("", tip, near, arrowprops={"arrowstyle": "-|>", "color": COLOURS[name], "mutation_scale": 16})
+        left.axline(back, tip, color=color_of(kind), lw=1.5, label=f"slope {slope:.4f}, {name}")
+        left.annotate("", tip, near, arrowprops={"arrowstyle": "-|>", "color": color_of(kind), "mutation_scale": 16})
     left.plot([x], [J_x], "o", color="black", zorder=3)
     room = 0.15 * (Js.max() - Js.min())
     left.set(xlim=(-2.1, 2.1), ylim=(Js.min() - room, Js.max() + 3 * room), ylabel="$J$",
              xlabel=r"$\theta_\mathrm{right} - \theta_\mathrm{left}$", title="exact")  # fmt: skip
-    left.legend(fontsize=8, loc="lower center")
-
-    for row, (name, points) in enumerate(estimates.items()):
-        y, mu, se, colour = 1 - row, mean[name], standard_error[name], COLOURS[name]
-        for k, alpha in ((2, 0.13), (1, 0.28)):
-            label = f"mean $\\pm$ {k} SE, exact" if row == 0 else None
-            right.fill_betweenx([y - 0.36, y + 0.36], mu - k * se, mu + k * se, color=colour, alpha=alpha, lw=0,
-                                label=label)  # fmt: skip
-        right.plot([mu, mu], [y - 0.36, y + 0.36], color=colour, lw=2)
-        right.plot(points, y + np.linspace(-0.28, 0.28, len(points)), "o", ms=4, color=colour, mec="white", mew=0.5)
-        right.text(mu, y + 0.4, f"{mu:.4f}", color=colour, ha="center", va="bottom", fontsize=9,
-                   bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
-    right.axvline(mean[WITH], color="black", ls=":", lw=1.2, label=r"$\nabla J$, exact", zorder=0)
-    right.set(yticks=[1, 0], ylim=(-0.5, 1.85), xlabel=r"estimates of $\partial J / \partial\theta_\mathrm{right}$",
-              title="sampled: one point is one estimate")  # fmt: skip
-    right.set_yticklabels(list(estimates))
-    right.legend(fontsize=8, loc="upper right", ncols=3)
+    left.legend(loc="lower center")
+    draw_estimates(right, estimates, mean=mean, error=standard_error, truth=mean[WITH], kinds={WITHOUT: "biased"},
+                   xlabel=r"estimates of $\partial J / \partial\theta_\mathrm{right}$",
+                   title="sampled: one point is one estimate")  # fmt: skip
     return figure
 
 

@@ -1,0 +1,5 @@
+"""What the pages of the course have in common: how code, tables and exercises are shown. No mathematics is here."""
+
+from course.page import beside, exercise, number, row, source, stacked, table
+
+__all__ = ["beside", "exercise", "number", "row", "source", "stacked", "table"]
