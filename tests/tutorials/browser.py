@@ -60,6 +60,14 @@ class Watched:
             text = self.page.inner_text("body")
             raise AssertionError(f"never shown: {[x for x in texts if x not in text]}") from None
 
+    def picture(self, path: Path) -> None:
+        """The page as a PNG from top to bottom; it scrolls inside its window, which is made as tall as it is."""
+        tall = self.page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(x => x.scrollHeight))")
+        before = self.page.viewport_size
+        self.page.set_viewport_size({"width": 1200, "height": min(int(tall), 12_000)})
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size(before or {"width": 1200, "height": 1000})
+
     def has(self, text: str) -> bool:
         return text in self.page.inner_text("body")
 

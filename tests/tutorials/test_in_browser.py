@@ -24,7 +24,6 @@ def test_as_a_reader(path: Path, tmp_path: Path) -> None:
     with served(path) as address, opened(address, tmp_path) as watched:
         page = watched.page
         watched.wait_for(*reading.at_first())
-        page.screenshot(path=PICTURES / f"{path.stem}.png", full_page=True)
         absent(watched, reading.moved())
         slider = page.get_by_role("slider").nth(reading.slider)
         for key in reading.keys:
@@ -34,7 +33,7 @@ def test_as_a_reader(path: Path, tmp_path: Path) -> None:
         for _ in range(reading.clicks):
             page.get_by_role("button", name=reading.button, exact=True).first.click()
         watched.wait_for(*reading.pressed())
-        page.screenshot(path=PICTURES / f"{path.stem}-moved.png", full_page=True)
+        watched.picture(PICTURES / f"{path.stem}.png")
         assert watched.complaints == []
         assert watched.foreign == []
 
