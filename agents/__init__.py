@@ -5,7 +5,7 @@ gradient -> optimiser; beside it, from the same FiniteMDP, the exact gradient.
 """
 
 from agents.audits import Audit, audit
-from agents.checks import Report, Row, episodes_for, pgcheck, plot_reports
+from agents.checks import Report, Row, assert_close, episodes_for, pgcheck, plot_reports
 from agents.exact import (
     GradientMoments,
     exact_gradient,
@@ -51,6 +51,7 @@ __all__ = [
     "SoftmaxPolicy",
     "TabularPreferences",
     "TrainingStopped",
+    "assert_close",
     "audit",
     "episodes_for",
     "exact_gradient",

@@ -26,6 +26,15 @@ class MDPEnv(gymnasium.Env[Any, Any]):
 
     step raises ValueError for an action outside A(s) and after the end of an episode, TypeError for one that is no
     integer.
+
+    >>> from envs import MDPEnv, short_corridor
+    >>> env = MDPEnv(short_corridor())
+    >>> observation, info = env.reset(seed=0)
+    >>> info["label"], info["action_mask"].tolist()
+    ('0', [1, 1])
+    >>> observation, reward, terminated, truncated, info = env.step(1)  # right
+    >>> info["label"], reward, terminated
+    ('1', -1.0, False)
     """
 
     metadata = {"render_modes": RENDER_MODES, "render_fps": 4}  # noqa: RUF012

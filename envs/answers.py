@@ -33,6 +33,15 @@ class Entry:
     cell gives the (row, column) at which a state, by its label, is drawn; None for a state that is drawn nowhere.
     Several states may share a cell. Without it, states that are pairs are cells where moves lead to neighbours, and
     all else is drawn as a graph.
+
+    >>> from envs import ZOO
+    >>> from mdp import evaluate
+    >>> entry = ZOO["ShortCorridor"]
+    >>> m, answer = entry.make(), entry.answers[0]
+    >>> answer.of, answer.source, [float(answer.v[s]) for s in m.states]
+    ('uniform', 'Example 13.1 at p = 1/2', [-12.0, -10.0, -6.0, 0.0])
+    >>> evaluate(m, m.uniform_policy()).v.round(10).tolist()
+    [-12.0, -10.0, -6.0, 0.0]
     """
 
     make: Callable[..., FiniteMDP]

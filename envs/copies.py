@@ -34,6 +34,14 @@ class MDPVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     neighbours one start state.
 
     Raises ValueError for an action outside A(s), with the copy and its state, TypeError for one that is no integer.
+
+    >>> import numpy as np
+    >>> from envs import MDPVectorEnv, short_corridor
+    >>> copies = MDPVectorEnv(short_corridor(), 3)
+    >>> observations, info = copies.reset(seed=0)
+    >>> observations, rewards, terminated, truncated, info = copies.step(np.array([0, 1, 1]))  # left, right, right
+    >>> info["state"].tolist(), rewards.tolist()
+    ([0, 1, 1], [-1.0, -1.0, -1.0])
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012

@@ -35,6 +35,15 @@ class TokenMDP:
     eos                   the token (its id or its string) that ends a completion; None: only the horizon does
 
     Raises ValueError for a token that is none, a prompt that stands twice, a horizon or vocabulary below 1.
+
+    >>> from envs import TokenMDP
+    >>> from mdp import evaluate, solve
+    >>> problem = TokenMDP("ab", 3, lambda prompt, completion: completion.count(0) / 3)  # the share of "a"
+    >>> m = problem.finite()
+    >>> m.n_states, m.states[:3]  # 1 + 2 + 4 prefixes, and the end
+    (8, (((), ()), ((), (0,)), ((), (0, 0))))
+    >>> round(evaluate(m, m.uniform_policy()).objective, 10), float(solve(m).v[0].round(10))
+    (0.5, 1.0)
     """
 
     def __init__(
@@ -177,6 +186,11 @@ def tokens(gamma: float = 1.0) -> FiniteMDP:
     """Three tokens "a", "b", "." (the end), at most three of them, after the prompt "a" or "b".
 
     A completion earns 1/2 for every token that repeats the prompt, 1 if it ends with ".", and -0.2 for its length.
+
+    >>> from envs import tokens
+    >>> from mdp import solve
+    >>> float(solve(tokens()).v[0].round(10))  # "aa." after "a": 1/2 + 1/2 + 1 - .6
+    1.4
     """
 
     def reward(prompt: Tokens, completion: Tokens) -> float:

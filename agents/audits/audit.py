@@ -68,6 +68,17 @@ def audit(
     Raises TypeError for a policy that is not float64; ValueError for a loss that gives no finite scalar,
     does not depend on the policy, or gives two values for one batch, for trajectories that cannot be listed, and for
     more than 20 million batches.
+
+    >>> from agents import SoftmaxPolicy, TabularPreferences, audit
+    >>> from agents.losses import named
+    >>> from envs import tokens
+    >>> m = tokens(gamma=0.9)
+    >>> policy = SoftmaxPolicy(TabularPreferences(m)).double()
+    >>> audit(named.rloo(), policy, m, group_size=2).verdict
+    'exact'
+    >>> found = audit(named.grpo(), policy, m, group_size=2)
+    >>> found.verdict, round(found.cosine, 4), round(found.scale, 4)
+    ('biased', 0.9091, 0.5738)
     """
     group_size, groups = _checked_shape(group_size, groups)
     if not 0 < tolerance < 1:

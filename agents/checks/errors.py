@@ -108,6 +108,12 @@ def episodes_for(policy: SoftmaxPolicy, mdp: FiniteMDP, /, relative_error: float
     """The episodes after which SE / |grad J| is `relative_error`: N = trace(C) / (relative_error |grad J|)^2.
 
     Raises ValueError where grad J is 0 up to rounding: no number of episodes shows its direction.
+
+    >>> from agents import SoftmaxPolicy, TabularPreferences, episodes_for
+    >>> from envs import bandit
+    >>> m = bandit(means=(-1, 1))  # trace = |grad J|^2 = 1/2
+    >>> episodes_for(SoftmaxPolicy(TabularPreferences(m)).double(), m, 0.03)  # 1 / .03^2, rounded up
+    1112
     """
     square = float(exact_gradient(policy, mdp).square().sum())
     variance = trace(policy, mdp, estimator_moments(policy, mdp, loss))

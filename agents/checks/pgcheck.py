@@ -56,6 +56,16 @@ def pgcheck(
     A check that would not tell an estimator of 0 from the right one has no power and does not pass. Raises TypeError
     for a policy that is not float64, ValueError for fewer than 1 episode, an improper policy at gamma = 1, and what
     the loss raises.
+
+    >>> from agents import ReinforceLoss, SoftmaxPolicy, TabularPreferences, pgcheck
+    >>> from envs import short_corridor
+    >>> m = short_corridor(gamma=0.9)
+    >>> policy = SoftmaxPolicy(TabularPreferences(m)).double()
+    >>> report = pgcheck(policy, m)  # print(report) shows every route
+    >>> report.verdict, round(report.objective, 10), round(report.norm / 2**0.5, 10)
+    ('pass', -6.1408152462, 0.4862286773)
+    >>> pgcheck(policy, m, loss=ReinforceLoss(discounted=False)).verdict  # without gamma^t it is 1.0482
+    'FAIL'
     """
     check_double(policy)
     if episodes < 1:

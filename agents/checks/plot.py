@@ -22,6 +22,16 @@ def plot_reports(reports: Sequence[Report], path: str | Path) -> None:
 
     Left: |estimate - grad J| / |grad J| as episodes are added, beside what the exact covariance predicts,
     sqrt(trace / n) / |grad J|. Right: the relative distance of every exact route from the theorem.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from agents import SoftmaxPolicy, TabularPreferences, pgcheck, plot_reports
+    >>> from envs import bandit
+    >>> policy = SoftmaxPolicy(TabularPreferences(bandit())).double()
+    >>> with TemporaryDirectory() as folder:
+    ...     plot_reports([pgcheck(policy, bandit(), name="bandit")], Path(folder, "check.svg"))
+    ...     Path(folder, "check.svg").stat().st_size > 10_000
+    True
     """
     figure, (left, right) = panels(1.35, 1, width=11.5, height=4.6)
     for i, report in enumerate(reports):

@@ -18,6 +18,7 @@ from agents.cli import train as training
 from agents.cli import variance as varying
 from agents.cli import verify as verifying
 from agents.cli import zoo
+from agents.cli.course import commands as course
 from agents.cli.language import commands, options
 from agents.cli.language.train import Settings
 from agents.cli.options import ENV, Gamma, Out, Seed
@@ -259,6 +260,10 @@ def train(
     wrote(console, training.write(problem, history, optimum, out))
     if history.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+app.command()(course.tutorials)
+app.command()(course.grade)
 
 
 def _refuse(context: typer.Context, names: tuple[str, ...], when: str) -> None:

@@ -46,6 +46,14 @@ def gradient_moments(
 
     directions (d, K): the moments of u^T (estimator) for each column u; None: every coordinate of theta, in the order
     of policy.parameters(). baseline, to_go, discounted: as in `mdp.reinforce_moments`, whose errors are raised too.
+
+    >>> from agents import SoftmaxPolicy, TabularPreferences, gradient_moments
+    >>> from envs import bandit
+    >>> m = bandit(means=(-1, 1))  # R = -2, 0, 2: E[R^2] = 2, and |psi|^2 = 1/2
+    >>> policy = SoftmaxPolicy(TabularPreferences(m)).double()
+    >>> found = gradient_moments(policy, m)
+    >>> found.mean[:2].numpy().round(10).tolist(), round(found.trace.item(), 10)  # 2 x 1/2 - |mean|^2
+    ([-0.5, 0.5], 0.5)
     """
     moments = preference_moments(policy, mdp, baseline=baseline, to_go=to_go, discounted=discounted)
     d = dimension(policy)

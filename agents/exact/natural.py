@@ -27,6 +27,13 @@ def natural_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
 
     On a table it is q(s,a) - v(s) in every state that is visited, up to a constant in each state. Dense in d. Raises as
     `exact_gradient`.
+
+    >>> from agents import SoftmaxPolicy, TabularPreferences, natural_gradient
+    >>> from envs import bandit
+    >>> m = bandit(means=(0, 1))
+    >>> policy = SoftmaxPolicy(TabularPreferences(m)).double()
+    >>> natural_gradient(policy, m)[:2].numpy().round(10).tolist()  # q - v; the other two are of the end
+    [-0.5, 0.5]
     """
     check_double(policy)
     with torch.no_grad():

@@ -23,6 +23,17 @@ def load_model(
     """The causal language model in a folder (config.json, model.safetensors), in evaluation mode. Nothing is fetched.
 
     gguf_file: a file of that folder to read in place of them. Raises ValueError for a folder that holds no model.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from agents import LanguageModelPolicy, load_model, random_model
+    >>> from agents.language import save_model
+    >>> size = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    >>> model = random_model("llama", vocab_size=3, **size)
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(LanguageModelPolicy(model), folder)
+    ...     copy = load_model(folder)
+    >>> all(x.equal(y) for x, y in zip(model.parameters(), copy.parameters(), strict=True))
+    True
     """
     from transformers import AutoModelForCausalLM
 
@@ -39,7 +50,21 @@ def load_model(
 
 
 def load_tokenizer(folder: str | os.PathLike[str], *, gguf_file: str | None = None) -> Any:
-    """The tokenizer in a folder. Raises ValueError where there is none."""
+    """The tokenizer in a folder. Raises ValueError where there is none.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from tokenizers import Tokenizer, models
+    >>> from transformers import PreTrainedTokenizerFast
+    >>> from agents import LanguageModelPolicy, load_tokenizer, random_model
+    >>> from agents.language import save_model
+    >>> words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"no": 0, "yes": 1, "</s>": 2})))
+    >>> size = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    >>> model = random_model("llama", vocab_size=3, **size)
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(LanguageModelPolicy(model, words), folder)
+    ...     load_tokenizer(folder).convert_tokens_to_ids(["yes", "no"])
+    [1, 0]
+    """
     from transformers import AutoTokenizer
 
     path = _checked(folder, gguf_file or "config.json")
@@ -75,6 +100,12 @@ def random_model(kind: str, *, seed: int = 0, **settings: Any) -> Any:
 
     kind is transformers' model_type ("llama", "gpt2"), settings those of its config. The weights are drawn with `seed`;
     the global random state is left as it was.
+
+    >>> from agents import random_model
+    >>> size = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    >>> model = random_model("llama", vocab_size=3, **size)
+    >>> sum(p.numel() for p in model.parameters())  # 7 matrices 8 x 8, two of 3 x 8, 3 norms
+    520
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 

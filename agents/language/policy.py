@@ -68,6 +68,17 @@ class LanguageModelPolicy(SoftmaxPolicy):
 
     An observation without tokens is the end of an episode: what is drawn there means nothing. Raises ValueError for a
     tokenizer with more tokens than the model, TypeError for a model that gives no logits.
+
+    >>> from agents import LanguageModelPolicy, ReinforceLoss, audit, random_model
+    >>> from envs import TokenMDP
+    >>> size = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    >>> model = random_model("llama", vocab_size=3, **size)
+    >>> policy = LanguageModelPolicy(model.double())
+    >>> m = TokenMDP(3, 2, lambda prompt, completion: completion.count(1), prompts=[(0,), (1, 2)]).finite()
+    >>> policy.matrix(m).sum(1).detach().numpy().round(10).tolist()  # 8 prefixes, and the end
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+    >>> audit(ReinforceLoss(), policy, m).verdict
+    'exact'
     """
 
     def __init__(

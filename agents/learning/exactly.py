@@ -23,6 +23,15 @@ class ExactAscent:
 
     natural: F^+ grad J in place of grad J (`natural_step`). Plain steps alpha on a table that tells all states apart
     multiply pi by exp(alpha (q - v)).
+
+    >>> import torch
+    >>> from agents import ExactAscent, SoftmaxPolicy, TabularPreferences, train
+    >>> from envs import short_corridor
+    >>> m = short_corridor()
+    >>> agent = ExactAscent(SoftmaxPolicy(TabularPreferences(m)).double(), m)
+    >>> history = train(agent, m, updates=10, episodes=1, generator=torch.Generator().manual_seed(0))
+    >>> history.column("J")[[0, -1]].round(6).tolist()  # from p = 1/2 to the best, -(6 + 4 sqrt 2)
+    [-12.0, -11.656854]
     """
 
     def __init__(
@@ -75,6 +84,15 @@ class ExactEM:
     The M-step runs over all prompts (states) at once, so that parameters may be shared: L-BFGS with line search, from
     where theta is. Any increase of the weighted log-likelihood makes J no smaller. Episodes are not read. Raises
     ValueError for a reward below 0 and a policy with top_k or top_p, TypeError for one that is not float64.
+
+    >>> import torch
+    >>> from agents import ExactEM, SoftmaxPolicy, TabularPreferences, rollout
+    >>> from mdp import FiniteMDP
+    >>> m = FiniteMDP.from_outcomes({("o", "a"): [(1, "end", 1)], ("o", "b"): [(1, "end", 3)]}, gamma=1)
+    >>> policy = SoftmaxPolicy(TabularPreferences(m)).double()
+    >>> metrics = ExactEM(policy, m).update(rollout(policy, m, 1, generator=torch.Generator().manual_seed(0)))
+    >>> policy.matrix(m)[0].detach().numpy().round(6).tolist()  # in proportion to pi R
+    [0.25, 0.75]
     """
 
     def __init__(self, policy: SoftmaxPolicy, mdp: FiniteMDP) -> None:

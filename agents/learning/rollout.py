@@ -45,6 +45,15 @@ def rollout(
 
     Raises ValueError for a number of episodes that is not a positive multiple of group_size, for a group that does not
     start in one state, max_steps < 1, and a discount given twice or not at all.
+
+    >>> import torch
+    >>> from agents import SoftmaxPolicy, TabularPreferences, rollout
+    >>> from envs import tokens
+    >>> m, generator = tokens(), torch.Generator().manual_seed(0)
+    >>> policy = SoftmaxPolicy(TabularPreferences(m)).double()
+    >>> episodes = rollout(policy, m, 6, group_size=3, generator=generator)
+    >>> episodes.group.tolist(), [len(set(s)) for s in episodes.states[:, 0].reshape(2, 3).tolist()]
+    ([0, 0, 0, 1, 1, 1], [1, 1])
     """
     if group_size < 1 or episodes < 1 or episodes % group_size:
         raise ValueError(f"{episodes} episodes are no positive multiple of groups of {group_size}")

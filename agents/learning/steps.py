@@ -22,7 +22,17 @@ class Agent(Protocol):
 
 
 def plain_ascent(policy: torch.nn.Module, step: float = 0.1) -> torch.optim.Optimizer:
-    """theta <- theta + step * grad J: plain gradient ascent (torch's SGD on a loss that is -J)."""
+    """theta <- theta + step * grad J: plain gradient ascent (torch's SGD on a loss that is -J).
+
+    >>> from agents import SoftmaxPolicy, TabularPreferences, exact_objective, plain_ascent
+    >>> from envs import short_corridor
+    >>> policy = SoftmaxPolicy(TabularPreferences(short_corridor())).double()
+    >>> optimizer = plain_ascent(policy, step=0.1)
+    >>> (-exact_objective(policy, short_corridor())).backward()
+    >>> optimizer.step()
+    >>> policy.preferences.theta.detach().numpy().round(10).tolist()  # .1 x (-2, 2)
+    [[-0.2, 0.2]]
+    """
     return torch.optim.SGD(policy.parameters(), lr=step)
 
 

@@ -74,6 +74,16 @@ def train(
 
     progress is called with every row. An interrupt (ctrl-C) ends training; what was noted is returned, marked.
     Raises TrainingStopped, with the history, where an update goes wrong.
+
+    >>> import torch
+    >>> from agents import Reinforce, SoftmaxPolicy, TabularPreferences, train
+    >>> from envs import bandit
+    >>> m, generator = bandit(means=(-1, 1)), torch.Generator().manual_seed(0)
+    >>> agent = Reinforce(SoftmaxPolicy(TabularPreferences(m)).double())
+    >>> history = train(agent, m, updates=20, episodes=100, generator=generator)
+    >>> J = history.column("J")  # exact; history.column("sampled_return") is what the episodes earned
+    >>> len(J), float(J[0]), bool(J[-1] > 0.5)
+    (21, 0.0, True)
     """
     history = History() if history is None else history
     if not history.rows:

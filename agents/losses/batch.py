@@ -25,6 +25,17 @@ class Batch:
     truncated (N,)               the episode was cut off before its end
     states_are_known             False where a source did not tell them
     entropies (N, T)             of pi(.|S_t), computed when read
+
+    >>> import numpy as np
+    >>> from agents import Batch, SoftmaxPolicy, TabularPreferences
+    >>> from envs import random_walk
+    >>> from mdp import simulate
+    >>> episodes = simulate(random_walk(), [[0, 1]] * 7, 1, rng=np.random.default_rng(0))  # C, D, E, and then 1
+    >>> batch = Batch.of(SoftmaxPolicy(TabularPreferences(random_walk())).double(), episodes)
+    >>> batch.rewards.tolist()
+    [[0.0, 0.0, 1.0]]
+    >>> batch.log_probs.exp().detach().numpy().round(10).tolist()  # of the uniform policy
+    [[0.5, 0.5, 0.5]]
     """
 
     rewards: Tensor

@@ -30,6 +30,15 @@ class PolicyLoss:
 
     denominator: where a batch is worked through in pieces, the count of the whole. Raises ValueError for truncated
     episodes, whose returns are not known.
+
+    >>> from agents import PolicyLoss, SoftmaxPolicy, TabularPreferences, audit
+    >>> from agents.losses.advantages import leave_one_out
+    >>> from agents.losses.aggregation import episode_mean
+    >>> from envs import tokens
+    >>> policy = SoftmaxPolicy(TabularPreferences(tokens())).double()
+    >>> losses = PolicyLoss(leave_one_out), PolicyLoss(leave_one_out, aggregation=episode_mean)
+    >>> [audit(loss, policy, tokens(), group_size=2).verdict for loss in losses]  # with 1/T for each episode
+    ['exact', 'biased']
     """
 
     advantage: Advantage

@@ -33,6 +33,14 @@ class ReinforceLoss:
     Raises ValueError for truncated episodes, whose G_t is not known, unless each is so long that with gamma^t in front
     what it leaves out is below rounding (`forgets_after`); and for to_go=False with discounted=False: the whole return
     has no gamma^t in front to leave out.
+
+    >>> from agents import ReinforceLoss, SoftmaxPolicy, TabularPreferences, audit
+    >>> from envs import tokens
+    >>> m = tokens(gamma=0.9)
+    >>> policy = SoftmaxPolicy(TabularPreferences(m)).double()
+    >>> losses = ReinforceLoss(baseline=0.5), ReinforceLoss(to_go=False), ReinforceLoss(discounted=False)
+    >>> [audit(loss, policy, m).verdict for loss in losses]
+    ['exact', 'exact', 'biased']
     """
 
     baseline: float | ArrayLike | Callable[[Batch], Tensor] | None = None

@@ -20,6 +20,13 @@ class TabularPreferences(nn.Module):
     A row for each distinct observation of the MDP, in order of first appearance. States that look the same share one;
     with the default observations row and state have the same index, terminal states included (their rows get no
     gradient).
+
+    >>> from agents import TabularPreferences
+    >>> from envs import frozen_lake, short_corridor
+    >>> tuple(TabularPreferences(frozen_lake()).theta.shape)  # 16 cells and the end, 4 actions
+    (17, 4)
+    >>> tuple(TabularPreferences(short_corridor()).theta.shape)  # all states look alike
+    (1, 2)
     """
 
     def __init__(self, mdp: FiniteMDP, /) -> None:
@@ -51,6 +58,12 @@ class LinearPreferences(nn.Module):
     """h(o,a) = theta . x(o,a): one parameter (d,), zeros at first. S&B equation 13.3.
 
     features x: (O, A, d); an observation is an integer 0 .. O - 1.
+
+    >>> from agents import LinearPreferences, SoftmaxPolicy, exact_gradient
+    >>> from envs import short_corridor
+    >>> policy = SoftmaxPolicy(LinearPreferences([[[0], [1]]])).double()  # x(left) = 0, x(right) = 1
+    >>> exact_gradient(policy, short_corridor()).numpy().round(10).tolist()  # dJ/dtheta at p = 1/2
+    [2.0]
     """
 
     features: Tensor
@@ -73,6 +86,15 @@ class MLPPreferences(nn.Module):
 
     Observations are vectors (N, inputs), taken as they are, or integers 0 .. inputs - 1, taken as one-hot vectors.
     The initial weights are drawn from `generator`: N(0, 1 / fan-in), biases 0.
+
+    >>> import torch
+    >>> from agents import MLPPreferences, SoftmaxPolicy, audit
+    >>> from agents.losses import named
+    >>> from envs import contextual_bandit
+    >>> m = contextual_bandit()  # 4 states, seen as one-hot vectors
+    >>> policy = SoftmaxPolicy(MLPPreferences(4, m.n_actions, generator=torch.Generator().manual_seed(0))).double()
+    >>> audit(named.reinforce(), policy, m).verdict
+    'exact'
     """
 
     def __init__(

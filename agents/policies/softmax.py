@@ -23,6 +23,15 @@ class SoftmaxPolicy(nn.Module):
     """A softmax policy over a module of preferences (observations -> (N, A)); `.double()` and `.to(device)` work.
 
     Raises ValueError for a temperature that is not positive, top_k < 1, or top_p outside (0, 1].
+
+    >>> import math
+    >>> from agents import SoftmaxPolicy, TabularPreferences
+    >>> from envs import bandit
+    >>> m = bandit(means=(0, 1, 2))
+    >>> policy = SoftmaxPolicy(TabularPreferences(m), top_k=2).double()
+    >>> policy.preferences.theta.data[0] = policy.preferences.theta.new_tensor([0, math.log(2), math.log(6)])
+    >>> policy.log_probabilities([0]).exp().detach().numpy().round(10).tolist()  # 2 : 6, the first is cut off
+    [[0.0, 0.25, 0.75]]
     """
 
     def __init__(

@@ -29,7 +29,13 @@ PROBABILITIES = (0.5, 0.3, 0.2)
 
 
 def bandit(means: Sequence[float] = MEANS, gamma: float = 1.0) -> FiniteMDP:
-    """One state "bandit", arms 0 .. k - 1, then "end"; an arm pays its mean + 1 or - 1, each with probability 1/2."""
+    """One state "bandit", arms 0 .. k - 1, then "end"; an arm pays its mean + 1 or - 1, each with probability 1/2.
+
+    >>> from envs import bandit
+    >>> from mdp import solve
+    >>> solve(bandit()).v.tolist()  # the best mean
+    [1.5, 0.0]
+    """
     outcomes = {("bandit", k): [(0.5, "end", mean + 1), (0.5, "end", mean - 1)] for k, mean in enumerate(means)}
     return FiniteMDP.from_outcomes(outcomes, gamma=gamma)
 
@@ -42,6 +48,11 @@ def contextual_bandit(
     """A state for each prompt, an action for each response, then "end"; rewards: {prompt: {response: r(o, a)}}.
 
     prompt_probabilities: P(o), in the order of the prompts; by default uniform (for the default prompts .5, .3, .2).
+
+    >>> from envs import contextual_bandit
+    >>> from mdp import solve
+    >>> solve(contextual_bandit()).v.tolist()  # the best response to each prompt
+    [1.0, 1.0, 0.75, 0.0]
     """
     if prompt_probabilities is None and rewards is REWARDS:
         prompt_probabilities = PROBABILITIES

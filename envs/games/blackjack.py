@@ -42,6 +42,12 @@ def blackjack(natural: bool = False, sab: bool = True, gamma: float = 1.0) -> Fi
     The kinds: "hard" (sums 4 .. 21), "usable" for a usable ace (12 .. 21), and "natural", a hand of its own only under
     a rule that tells it from other 21s. The start is the deal; the defaults are those of Blackjack-v1. Raises
     ValueError for natural=True with sab=True, which would be the book's rule again.
+
+    >>> from envs import blackjack
+    >>> from mdp import solve
+    >>> m = blackjack()  # a natural beats a ten unless the dealer has one: 12/13
+    >>> float(solve(m).v[m.state_index((21, 10, "natural"))].round(10))
+    0.9230769231
     """
     if natural and sab:
         raise ValueError("natural=True pays under sab=False alone, not with sab=True")

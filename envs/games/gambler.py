@@ -24,6 +24,11 @@ def gambler(p_heads: float = 0.4, gamma: float = 1.0, goal: int = 100) -> Finite
     """States: the capital 0 .. goal, of which 0 and goal are terminal; actions: the stake 1 .. min(s, goal - s).
 
     Raises ValueError for a p_heads outside [0, 1], and for a goal below 2, which leaves nothing to stake.
+
+    >>> from envs import gambler
+    >>> from mdp import solve
+    >>> solve(gambler()).v[[25, 50, 75]].round(10).tolist()  # Sutton & Barto, Example 4.3
+    [0.16, 0.4, 0.64]
     """
     if not 0 <= p_heads <= 1:
         raise ValueError(f"p_heads must lie in [0, 1], not {p_heads}")

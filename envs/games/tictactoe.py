@@ -35,6 +35,12 @@ def tictactoe(opponent: str = "random", gamma: float = 1.0) -> FiniteMDP:
 
     Boards that can be reached from the empty one, the start, with X to move or at the end. opponent: "random" or
     "perfect". Raises ValueError for another one.
+
+    >>> from envs import tictactoe
+    >>> from mdp import solve
+    >>> m = tictactoe()
+    >>> float(m.start @ solve(m).v.round(10)), 191 / 192
+    (0.9947916667, 0.9947916666666666)
     """
     if opponent not in ("random", "perfect"):
         raise ValueError(f'opponent must be "random" or "perfect", not {opponent!r}')

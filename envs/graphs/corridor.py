@@ -23,7 +23,14 @@ GOAL = "goal"
 
 
 def short_corridor(gamma: float = 1.0) -> FiniteMDP:
-    """States 0, 1, 2, "goal"; actions "left", "right"; starts in 0; one observation for all."""
+    """States 0, 1, 2, "goal"; actions "left", "right"; starts in 0; one observation for all.
+
+    >>> from envs import short_corridor
+    >>> from mdp import evaluate
+    >>> m = short_corridor()
+    >>> evaluate(m, m.uniform_policy()).v.round(10).tolist()  # Sutton & Barto, Example 13.1 at p = 1/2
+    [-12.0, -10.0, -6.0, 0.0]
+    """
     step = {
         (0, "left"): 0, (0, "right"): 1,
         (1, "left"): 2, (1, "right"): 0,

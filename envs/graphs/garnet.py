@@ -33,6 +33,14 @@ def garnet(
 
     mean, sd: those of the rewards' normal distribution.
     Raises ValueError for fewer than 1 state or action, branching outside 1 .. n_states, sd < 0.
+
+    >>> from envs import garnet
+    >>> from mdp import solve
+    >>> m = garnet()  # 3 outcomes for each of 20 x 3 pairs, the same for the same seed
+    >>> len(m.table.p)
+    180
+    >>> float(solve(garnet(mean=1, sd=0)).v[0].round(6))  # 1 / (1 - .95)
+    20.0
     """
     if n_states < 1 or n_actions < 1:
         raise ValueError(f"a Garnet needs at least 1 state and 1 action, not {n_states} and {n_actions}")

@@ -28,6 +28,12 @@ def double_loop(length: int = 5, gamma: float = 0.99) -> FiniteMDP:
     """States 0 .. 2 length - 2: 0, then the rest of loop a, then that of loop b; actions "a", "b"; starts in 0.
 
     A continuing task. Raises ValueError for length < 2.
+
+    >>> from envs import double_loop
+    >>> from mdp import solve
+    >>> m = double_loop()
+    >>> m.actions[solve(m).policy[0].argmax()]  # the loop that pays 2, not 1
+    'b'
     """
     if length < 2:
         raise ValueError(f"a loop needs at least 2 states, not {length}")
@@ -44,6 +50,12 @@ def chain(n: int = 5, slip: float = 0.2, gamma: float = 0.99) -> FiniteMDP:
     """States 1 .. n, actions "a", "b"; starts in 1; a continuing task.
 
     Raises ValueError for n < 2, and slip outside [0, 1].
+
+    >>> from envs import chain
+    >>> from mdp import solve
+    >>> m = chain()
+    >>> [m.actions[a] for a in solve(m).policy.argmax(axis=1)]  # a all the way, however tempting b
+    ['a', 'a', 'a', 'a', 'a']
     """
     if n < 2:
         raise ValueError(f"the chain needs at least 2 states, not {n}")

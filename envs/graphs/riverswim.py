@@ -19,7 +19,14 @@ from mdp import FiniteMDP
 
 
 def riverswim(n: int = 6, gamma: float = 0.95) -> FiniteMDP:
-    """States 1 .. n, actions "left", "right"; a continuing task. Raises ValueError for n < 2."""
+    """States 1 .. n, actions "left", "right"; a continuing task. Raises ValueError for n < 2.
+
+    >>> from envs import riverswim
+    >>> from mdp import solve
+    >>> m = riverswim()
+    >>> [m.actions[a] for a in solve(m).policy.argmax(axis=1)]  # against the stream
+    ['right', 'right', 'right', 'right', 'right', 'right']
+    """
     if n < 2:
         raise ValueError(f"the river needs at least 2 states, not {n}")
     outcomes = {(1, "left"): [(1.0, 1, 0.005)], (1, "right"): [(0.4, 1, 0.0), (0.6, 2, 0.0)]}

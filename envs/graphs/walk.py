@@ -24,6 +24,12 @@ def random_walk(n: int = 5, gamma: float = 1.0, left_reward: float = 0.0) -> Fin
     """n states in a row between two terminal ones: "A", "B", ... up to 26, else 1 .. n. Raises ValueError for n < 1.
 
     left_reward is what reaching the left end pays; the right end pays 1.
+
+    >>> from envs import random_walk
+    >>> from mdp import evaluate
+    >>> m = random_walk()
+    >>> (6 * evaluate(m, m.uniform_policy()).v).round(10).tolist()  # Sutton & Barto, Example 6.2: 1/6 .. 5/6
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0]
     """
     if n < 1:
         raise ValueError(f"the walk needs at least 1 state, not {n}")
@@ -37,7 +43,14 @@ def random_walk(n: int = 5, gamma: float = 1.0, left_reward: float = 0.0) -> Fin
 
 
 def random_walk_19(gamma: float = 1.0) -> FiniteMDP:
-    """Example 7.1: states "A" .. "S" between two terminal ones, -1 at the left end, +1 at the right; starts in "J"."""
+    """Example 7.1: states "A" .. "S" between two terminal ones, -1 at the left end, +1 at the right; starts in "J".
+
+    >>> from envs import random_walk_19
+    >>> from mdp import evaluate
+    >>> m = random_walk_19()
+    >>> evaluate(m, m.uniform_policy()).v[[1, 5, 15, 19]].round(10).tolist()  # A, E, O, S
+    [-0.9, -0.5, 0.5, 0.9]
+    """
     return random_walk(19, gamma, left_reward=-1.0)
 
 

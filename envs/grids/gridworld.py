@@ -40,7 +40,14 @@ def grid(
 
 
 def gridworld_5x5(gamma: float = 0.9) -> FiniteMDP:
-    """Example 3.5: states (row, column), actions "up", "right", "down", "left"; no terminal state."""
+    """Example 3.5: states (row, column), actions "up", "right", "down", "left"; no terminal state.
+
+    >>> from envs import gridworld_5x5
+    >>> from mdp import evaluate
+    >>> m = gridworld_5x5()
+    >>> evaluate(m, m.uniform_policy()).v[:5].round(6).tolist()  # Figure 3.2: 3.3 8.8 4.4 5.3 1.5
+    [3.308996, 8.789292, 4.427619, 5.322368, 1.492179]
+    """
     jumps = {(0, 1): ((4, 1), 10.0), (0, 3): ((2, 3), 5.0)}
 
     def outcome(cell: Cell, wanted: Cell) -> tuple[Cell, float]:
@@ -52,7 +59,14 @@ def gridworld_5x5(gamma: float = 0.9) -> FiniteMDP:
 
 
 def gridworld_4x4(gamma: float = 1.0) -> FiniteMDP:
-    """Example 4.1: states (row, column), actions "up", "right", "down", "left"; (0, 0) and (3, 3) are terminal."""
+    """Example 4.1: states (row, column), actions "up", "right", "down", "left"; (0, 0) and (3, 3) are terminal.
+
+    >>> from envs import gridworld_4x4
+    >>> from mdp import evaluate
+    >>> m = gridworld_4x4()
+    >>> evaluate(m, m.uniform_policy()).v[:4].round(10).tolist()  # Figure 4.1
+    [0.0, -14.0, -20.0, -22.0]
+    """
 
     def outcome(cell: Cell, wanted: Cell) -> tuple[Cell, float]:
         return (wanted if _on_grid(wanted, 4) else cell), -1.0

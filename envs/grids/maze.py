@@ -43,6 +43,12 @@ def maze(rows: str | Sequence[str] = DYNA, gamma: float = 0.95) -> FiniteMDP:
     rows: the map, its rows as strings or as the lines of one string. It has one S, and one or more G, which are
     terminal. Raises ValueError for another number of starts, no goal, a goal that cannot be reached, rows that differ
     in length, other letters.
+
+    >>> from envs import maze
+    >>> from mdp import solve
+    >>> m = maze()
+    >>> float(m.start @ solve(m).v.round(6)), round(0.95**13, 6)  # 14 steps
+    (0.513342, 0.513342)
     """
     cells = read_map(rows, LETTERS)
     starts = [cell for cell, letter in cells.items() if letter == "S"]

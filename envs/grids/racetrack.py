@@ -61,6 +61,12 @@ def racetrack(rows: str | Sequence[str] = SMALL, noise: float = 0.1, gamma: floa
     rows: the map, its rows as strings or as the lines of one string. noise: the probability that nothing is added.
     Raises ValueError for noise outside [0, 1), and for a map without S, without F, without a way to F, with rows that
     differ in length, with other letters.
+
+    >>> from envs import racetrack
+    >>> from mdp import solve
+    >>> m = racetrack(noise=0)
+    >>> solve(m).v[m.start > 0].round(10).tolist()  # the fewest steps from each place of the start line
+    [-5.0, -5.0, -5.0, -6.0]
     """
     if not 0 <= noise < 1:
         raise ValueError(f"noise must lie in [0, 1), not {noise}; with 1 no car would leave the start line")

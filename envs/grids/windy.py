@@ -34,6 +34,12 @@ def windy_gridworld(moves: int = 4, stochastic: bool = False, gamma: float = 1.0
 
     moves: 4 ("up", "right", "down", "left"), 8 (and "up-right", "down-right", "down-left", "up-left": king's moves) or
     9 (and "stay"). stochastic: the wind of Exercise 6.10. Raises ValueError for another number of moves.
+
+    >>> from envs import windy_gridworld
+    >>> from mdp import solve
+    >>> m = windy_gridworld()
+    >>> float(m.start @ solve(m).v.round(10))  # Sutton & Barto, Example 6.5: 15 steps
+    -15.0
     """
     if moves not in (4, 8, 9):
         raise ValueError(f"moves must be 4, 8 (king's moves) or 9 (king's moves and staying), not {moves}")
@@ -48,7 +54,14 @@ def windy_gridworld(moves: int = 4, stochastic: bool = False, gamma: float = 1.0
 
 
 def windy_gridworld_king(moves: int = 8, stochastic: bool = False, gamma: float = 1.0) -> FiniteMDP:
-    """`windy_gridworld` with king's moves by default (Exercise 6.9)."""
+    """`windy_gridworld` with king's moves by default (Exercise 6.9).
+
+    >>> from envs import windy_gridworld_king
+    >>> from mdp import solve
+    >>> m = windy_gridworld_king()
+    >>> float(m.start @ solve(m).v.round(10))  # Exercise 6.9: 7 steps
+    -7.0
+    """
     return windy_gridworld(moves, stochastic, gamma)
 
 

@@ -38,6 +38,12 @@ def inventory(
     """States 0 .. capacity, units in stock; actions 0 .. capacity - s, units ordered; a continuing task.
 
     demand: Pr(D = 0), Pr(D = 1), ... Raises ValueError for capacity < 1, and a demand that is no distribution.
+
+    >>> from envs import inventory
+    >>> from mdp import solve
+    >>> m = inventory()
+    >>> [m.actions[a] for a in solve(m).policy.argmax(axis=1)]  # order 3 when there is nothing left
+    [3, 0, 0, 0]
     """
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1 unit, not {capacity}")

@@ -37,6 +37,13 @@ def admission_queue(
 
     Actions: "accept" (where x < capacity) and "reject" where w = 1, "wait" where w = 0.
     Raises ValueError for capacity < 1, and probabilities outside [0, 1].
+
+    >>> from envs import admission_queue
+    >>> from mdp import solve
+    >>> m = admission_queue()
+    >>> accepts = solve(m).optimal_actions[:, m.action_index("accept")]
+    >>> [x for x in range(10) if accepts[m.state_index((x, 1))]]  # a threshold: as long as x < 3
+    [0, 1, 2]
     """
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1 job, not {capacity}")

@@ -36,6 +36,11 @@ def car_rental(exercise: bool = False, capacity: int = 20, most_moved: int = 5, 
     """States (n1, n2), actions -5 .. 5: cars moved from place 1 to place 2, if they stand there; a continuing task.
 
     exercise: with the changes of Exercise 4.7. Raises ValueError for capacity < 1 and most_moved < 0.
+
+    >>> from envs import car_rental
+    >>> from mdp import solve
+    >>> float(solve(car_rental()).v[0].round(6))  # no car at either place
+    421.414063
     """
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1 car, not {capacity}")

@@ -32,6 +32,12 @@ def machine_replacement(
     """States 0 .. len(profit) - 1, the machine's condition; actions "keep", "replace"; starts new; a continuing task.
 
     Raises ValueError for an empty profit, and p_wear outside [0, 1].
+
+    >>> from envs import machine_replacement
+    >>> from mdp import solve
+    >>> m = machine_replacement()
+    >>> [m.actions[a] for a in solve(m).policy.argmax(axis=1)]  # a threshold: from 3 on
+    ['keep', 'keep', 'keep', 'replace', 'replace', 'replace']
     """
     if len(profit) == 0:
         raise ValueError("profit must have one number for each condition, at least 1")

@@ -18,7 +18,13 @@ RESCUE = -3.0
 def recycling_robot(
     alpha: float = 0.8, beta: float = 0.6, r_search: float = 2.0, r_wait: float = 1.0, gamma: float = 0.9
 ) -> FiniteMDP:
-    """States "high", "low"; actions "search", "wait", "recharge" ("recharge" in low alone); a continuing task."""
+    """States "high", "low"; actions "search", "wait", "recharge" ("recharge" in low alone); a continuing task.
+
+    >>> from envs import recycling_robot
+    >>> from mdp import solve
+    >>> solve(recycling_robot()).v.round(6).tolist()  # 2 / (1 - .9 x .8 - .81 x .2), and .9 of it
+    [16.949153, 15.254237]
+    """
     outcomes = {
         ("high", "search"): [(alpha, "high", r_search), (1 - alpha, "low", r_search)],
         ("high", "wait"): [(1.0, "high", r_wait)],

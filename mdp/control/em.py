@@ -31,6 +31,12 @@ def return_weighted_visits(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
     1(S_t = s)], one more transposed solve,        w(s,a) = pi(a|s) (past(s) + eta(s) q(s,a)).
 
     Raises ValueError for a reward below 0, since w is a weight, and for a policy that is not proper.
+
+    >>> from envs import contextual_bandit
+    >>> from mdp import return_weighted_visits
+    >>> m = contextual_bandit()  # of the first prompt: P(o) pi(a|o) R(o,a) = .5 x .25 x (1, 0, 0, .25)
+    >>> return_weighted_visits(m, m.uniform_policy())[0].round(10).tolist()
+    [0.125, 0.0, 0.0, 0.03125]
     """
     pi = checked_policy(mdp, policy)
     check_rewards(mdp)
@@ -48,6 +54,12 @@ def em_step(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
     """The policy (S, A) after one exact EM step on a table: pi'(a|s) = w(s,a) / sum over b of w(s,b); J does not fall.
 
     Where no weight falls on a state the policy stays. Raises ValueError as `return_weighted_visits`.
+
+    >>> from envs import contextual_bandit
+    >>> from mdp import em_step
+    >>> m = contextual_bandit()
+    >>> em_step(m, m.uniform_policy())[0].round(10).tolist()  # "2 + 2 =" with rewards 1, 0, 0, .25
+    [0.8, 0.0, 0.0, 0.2]
     """
     pi, w = checked_policy(mdp, policy), return_weighted_visits(mdp, policy)
     total = w.sum(axis=1, keepdims=True)

@@ -71,6 +71,15 @@ def solve(
     At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
     policy. Raises ValueError for an unknown method, a tolerance that is not positive and, at gamma = 1, for states
     without a proper policy and for states that can earn positive reward for ever.
+
+    >>> from envs import gambler
+    >>> from mdp import solve
+    >>> m = gambler()  # Sutton & Barto, Example 4.3
+    >>> found = solve(m)
+    >>> found.v[[25, 50, 75]].round(10).tolist()
+    [0.16, 0.4, 0.64]
+    >>> [m.actions[a] for a in found.optimal_actions[51].nonzero()[0]]  # all ties
+    [1, 49]
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; it may be {', '.join(map(repr, METHODS))}")

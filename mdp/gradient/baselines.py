@@ -54,6 +54,14 @@ def best_baselines(
 
     directions (SA, K): of U^T Z instead (by the chain rule: the parameters of a policy with h = U theta).
     to_go, discounted: as in `reinforce_moments`, whose errors are raised too.
+
+    >>> import numpy as np
+    >>> from envs import bandit
+    >>> from mdp import best_baselines
+    >>> m = bandit(means=(0, 1))
+    >>> best = best_baselines(m, [[0, np.log(3)]] * 2)  # pi = (1/4, 3/4)
+    >>> round(best.constant, 10)  # the mean of R by pi |psi|^2, here 3 : 1; v_pi = 3/4
+    0.25
     """
     pi = softmax_policy(mdp, preferences)
     check_estimator(mdp, pi, to_go=to_go, discounted=discounted)

@@ -46,6 +46,12 @@ def return_variance(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
         Var(s) = E[delta^2 | s] + gamma^2 E[Var(S') | s]        (Sobel 1982)
 
     Raises ValueError as `evaluate`.
+
+    >>> from envs import random_walk
+    >>> from mdp import return_variance
+    >>> m = random_walk()  # G_0 is 1 with probability v = 1/6 .. 5/6, else 0: v (1 - v)
+    >>> (36 * return_variance(m, m.uniform_policy())).round(10).tolist()
+    [0.0, 5.0, 8.0, 9.0, 8.0, 5.0, 0.0]
     """
     return _return_variance(Chain(mdp, checked_policy(mdp, policy)))
 
@@ -242,6 +248,16 @@ def reinforce_moments(
     Raises ValueError for preferences or a baseline that are not finite, an improper policy at gamma = 1 (and, without
     gamma^t or with the whole return, at any gamma: their sums of scores do not converge), and for
     to_go=False with discounted=False, which names no estimator.
+
+    >>> from envs import short_corridor
+    >>> from mdp import reinforce_moments
+    >>> m, h = short_corridor(gamma=0.9), [[0, 0]] * 4
+    >>> reinforce_moments(m, h).mean.sum(axis=0).round(10).tolist()  # grad J: right is better
+    [-0.4862286773, 0.4862286773]
+    >>> reinforce_moments(m, h, discounted=False).mean.sum(axis=0).round(10).tolist()  # without gamma^t
+    [-1.0481736368, 1.0481736368]
+    >>> reinforce_moments(m, h, baseline=-6).trace < reinforce_moments(m, h).trace
+    True
     """
     pi = softmax_policy(mdp, preferences)
     check_estimator(mdp, pi, to_go=to_go, discounted=discounted)

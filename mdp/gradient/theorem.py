@@ -26,6 +26,12 @@ def softmax_policy(mdp: FiniteMDP, preferences: ArrayLike, /) -> NDArray[Any]:
 
     A preference of -inf is an action that is never taken. Raises ValueError for nan, +inf, another shape, and a state
     in which every preference is -inf.
+
+    >>> import numpy as np
+    >>> from envs import bandit
+    >>> from mdp import softmax_policy
+    >>> softmax_policy(bandit(means=(0, 1)), [[0, np.log(3)], [0, 0]]).round(10).tolist()  # "bandit", and the end
+    [[0.25, 0.75], [0.0, 0.0]]
     """
     h = np.asarray(preferences)
     if h.shape != mdp.admissible.shape:
@@ -46,6 +52,12 @@ def policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
 
     preferences: (S, A); terminal rows are not read. Two sparse solves, one the other's transpose.
     Raises ValueError as `softmax_policy` and `evaluate`.
+
+    >>> from envs import short_corridor
+    >>> from mdp import policy_gradient
+    >>> m = short_corridor(gamma=0.9)  # three states that look alike share theta: sum over them
+    >>> policy_gradient(m, [[0, 0]] * 4).sum(axis=0).round(10).tolist()
+    [-0.4862286773, 0.4862286773]
     """
     pi = softmax_policy(mdp, preferences)
     chain = Chain(mdp, pi)
@@ -60,6 +72,11 @@ def natural_policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats
     constant in each state free, which moves no policy; here sum over a of pi(a|s) (.) is 0. A step of size x is exact
     on a table: pi(a|s) becomes proportional to pi(a|s) exp(x (q(s,a) - v(s))). Kakade (2001); Agarwal et al. (2021).
     Raises ValueError as `policy_gradient`.
+
+    >>> from envs import bandit
+    >>> from mdp import natural_policy_gradient
+    >>> natural_policy_gradient(bandit(means=(0, 1)), [[0, 0]] * 2).tolist()  # v = 1/2
+    [[-0.5, 0.5], [0.0, 0.0]]
     """
     v, q, _ = values(Chain(mdp, softmax_policy(mdp, preferences)))
     return advantages(mdp, v, q)
@@ -74,6 +91,11 @@ def complex_step(mdp: FiniteMDP, preferences: ArrayLike, direction: ArrayLike, /
     """dJ(h + x u)/dx at x = 0 as Im J(h + i x u) / x with x = 1e-20: no subtraction, so no rounding is magnified.
 
     J is one complex linear solve; neither eta nor q is used. Squire & Trapp (1998), SIAM Review 40(1).
+
+    >>> from envs import short_corridor
+    >>> from mdp import complex_step
+    >>> round(complex_step(short_corridor(gamma=0.9), [[0, 0]] * 4, [[0, 1]] * 4), 10)  # along h(., right)
+    0.4862286773
     """
     x = 1e-20
     h = np.where(mdp.admissible, preferences, 0.0)

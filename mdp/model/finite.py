@@ -44,6 +44,15 @@ class FiniteMDP:
     admissible (S, A)   bool; a in A(s). All False in a terminal state
     observations (S, ...)  what the agent sees in a state; by default its index. Two states with one row are aliased
     table               the outcomes, sorted by (s, a, s', r)
+
+    >>> from mdp import FiniteMDP, evaluate
+    >>> m = FiniteMDP.from_outcomes({("rain", "wait"): [(0.5, "rain", -1), (0.5, "sun", -1)]}, gamma=1)
+    >>> m
+    FiniteMDP(2 states, 1 of them terminal, 1 actions, 2 outcomes, gamma 1)
+    >>> m.p("sun", -1, "rain", "wait")
+    0.5
+    >>> evaluate(m, m.uniform_policy()).v.round(10).tolist()  # two days of rain, on average
+    [-2.0, 0.0]
     """
 
     def __init__(
@@ -117,6 +126,11 @@ class FiniteMDP:
         everywhere; rows of pairs that are not admissible are not read.
 
         Raises ValueError as `from_outcomes`, and for shapes that do not fit one another.
+
+        >>> from mdp import FiniteMDP
+        >>> m = FiniteMDP.from_arrays([[[0.5, 0.5]], [[0, 1]]], [-1, 0], gamma=1)  # P (2, 1, 2), R (2,)
+        >>> m.terminal.tolist(), m.outcomes(0, 0)
+        ([False, True], [(0.5, 0, -1.0), (0.5, 1, -1.0)])
         """
         n_states, n_actions = build.sizes(P)
         s = build.exactly(range(n_states) if states is None else states, n_states, "states")
@@ -136,6 +150,11 @@ class FiniteMDP:
         distribution. A time limit of a wrapper is not part of P: see `unroll`.
 
         Raises ValueError for an unknown id, an environment without P, and everything that `from_outcomes` refuses.
+
+        >>> from mdp import FiniteMDP, solve
+        >>> m = FiniteMDP.from_gymnasium("FrozenLake-v1", gamma=1)
+        >>> float(solve(m).v[0].round(10)), 14 / 17
+        (0.8235294118, 0.8235294117647058)
         """
         env = build.made(env_or_id, make_kwargs)
         own = getattr(env.unwrapped, "mdp", None)

@@ -17,6 +17,12 @@ def unroll(mdp: FiniteMDP, horizon: int, /) -> FiniteMDP:
 
     All states with t = horizon are terminal, and (t, s) where s is. Observations stay those of s, so that an agent
     sees no clock. S (horizon + 1) states. Raises ValueError for a horizon below 1.
+
+    >>> from envs import frozen_lake
+    >>> from mdp import solve, unroll
+    >>> m = unroll(frozen_lake(), 100)  # as Gymnasium plays it: at most 100 steps
+    >>> m.n_states, float(solve(m).v[0].round(10))  # 14/17 = .82 without the limit
+    (1717, 0.7441902878)
     """
     if horizon < 1:
         raise ValueError(f"the horizon must be at least 1, not {horizon}")

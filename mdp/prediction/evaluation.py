@@ -32,6 +32,13 @@ def evaluate(mdp: FiniteMDP, policy: ArrayLike, /) -> Evaluation:
     """v_pi, q_pi and J of a policy (S, A), exact: one sparse direct solve of v = r_pi + gamma P_pi v.
 
     Raises ValueError for an array that is no policy and, at gamma = 1, for a policy that is not proper.
+
+    >>> from envs import short_corridor
+    >>> from mdp import evaluate
+    >>> m = short_corridor()  # Sutton & Barto, Example 13.1
+    >>> found = evaluate(m, m.uniform_policy())
+    >>> found.v.round(10).tolist(), round(found.objective, 10)
+    ([-12.0, -10.0, -6.0, 0.0], -12.0)
     """
     return values(Chain(mdp, checked_policy(mdp, policy)))
 
@@ -51,6 +58,12 @@ def occupancy(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
 
     Not normalised: for a continuing MDP it sums to 1 / (1 - gamma), at gamma = 1 to the expected length of an episode.
     Raises ValueError as `evaluate`.
+
+    >>> from envs import short_corridor
+    >>> from mdp import occupancy
+    >>> m = short_corridor()
+    >>> occupancy(m, m.uniform_policy()).round(10).tolist()  # 12 steps in all
+    [6.0, 4.0, 2.0, 0.0]
     """
     return visits(Chain(mdp, checked_policy(mdp, policy)))
 
@@ -64,6 +77,13 @@ def sweeps(mdp: FiniteMDP, policy: ArrayLike | None = None, /) -> Iterator[Float
     """v_0 = 0, v_1, v_2, ... without end: expected backups under a policy (S&B 4.5), or optimality backups (4.10).
 
     Every v_k is a new array (S,).
+
+    >>> from itertools import islice
+    >>> from envs import gridworld_4x4
+    >>> from mdp import sweeps
+    >>> m = gridworld_4x4()  # Sutton & Barto, Figure 4.1
+    >>> [float(v[1]) for v in islice(sweeps(m, m.uniform_policy()), 4)]
+    [0.0, -1.0, -1.75, -2.4375]
     """
     pi = None if policy is None else checked_policy(mdp, policy)
     v = np.zeros(mdp.n_states)

@@ -36,6 +36,15 @@ def enumerate_trajectories(
 
     horizon: steps after which a trajectory is cut off (terminated is then False). None: to the end, which is
     refused with ValueError where a state can return to itself, since there are infinitely many then.
+
+    >>> from envs import tokens
+    >>> from mdp import enumerate_trajectories
+    >>> m = tokens()  # 2 prompts, 15 completions each
+    >>> found = list(enumerate_trajectories(m, m.uniform_policy()))
+    >>> len(found), round(sum(p for p, _ in found), 10)
+    (30, 1.0)
+    >>> round(sum(p * sum(x.rewards) for p, x in found), 10)  # J = 19/30
+    0.6333333333
     """
     pi = checked_policy(mdp, policy)
     if horizon is None:
@@ -49,13 +58,26 @@ def count_trajectories(mdp: FiniteMDP, policy: ArrayLike, /) -> int:
     """How many trajectories `enumerate_trajectories` gives, without listing: n(s) = sum over outcomes of n(s').
 
     Raises ValueError where a state can return to itself.
+
+    >>> from envs import tokens
+    >>> from mdp import count_trajectories
+    >>> m = tokens()  # after each of 2 prompts "." is written first, second, or third; or never
+    >>> count_trajectories(m, m.uniform_policy()), 2 * (1 + 2 + 4 + 8)
+    (30, 30)
     """
     n = _from_the_end(mdp, policy, lambda after: sum(after) if after else 1)
     return sum(n[int(s)] for s in np.flatnonzero(mdp.start))
 
 
 def longest_trajectory(mdp: FiniteMDP, policy: ArrayLike, /) -> int:
-    """Steps of the longest trajectory, without listing: n(s) = 1 + max over outcomes of n(s'). Raises as the count."""
+    """Steps of the longest trajectory, without listing: n(s) = 1 + max over outcomes of n(s'). Raises as the count.
+
+    >>> from envs import tokens
+    >>> from mdp import longest_trajectory
+    >>> m = tokens()
+    >>> longest_trajectory(m, m.uniform_policy())
+    3
+    """
     n = _from_the_end(mdp, policy, lambda after: 1 + max(after) if after else 0)
     return max(n[int(s)] for s in np.flatnonzero(mdp.start))
 

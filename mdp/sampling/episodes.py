@@ -32,6 +32,15 @@ class Episodes:
     gamma               the discount of the problem that was played
     sight (N, T), sights (M, ...), choices (M, A) or None (all actions)   what the agent saw, see above
     behaviour_log_probs (N, T) or None   log pi(A_t|S_t) of the policy that played, 0 after the end
+
+    >>> import numpy as np
+    >>> from envs import random_walk
+    >>> from mdp import simulate
+    >>> episodes = simulate(random_walk(), [[0, 1]] * 7, 2, rng=np.random.default_rng(0))  # always right
+    >>> episodes.rewards.tolist(), episodes.lengths.tolist()
+    ([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]], [3, 3])
+    >>> [random_walk().states[s] for s in episodes.states[0]]
+    ['C', 'D', 'E']
     """
 
     states: Ints

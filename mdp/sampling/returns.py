@@ -13,6 +13,12 @@ def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = Non
 
     mask: bool, like rewards; False where an episode had ended: the reward there is not read and G is 0.
     Raises ValueError for a mask of another shape, and for gamma outside [0, 1].
+
+    >>> from mdp import returns_to_go
+    >>> returns_to_go([-1, 2, 6, 3, 2], gamma=0.5).tolist()  # Sutton & Barto, Exercise 3.8
+    [2.0, 6.0, 8.0, 4.0, 2.0]
+    >>> returns_to_go([1, 1, 7], gamma=1, mask=[True, True, False]).tolist()
+    [2.0, 1.0, 0.0]
     """
     gamma = checked_gamma(gamma)
     G = np.array(rewards, dtype=np.float64)
@@ -28,7 +34,12 @@ def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = Non
 
 
 def discounted_return(rewards: ArrayLike, gamma: float) -> Floats:
-    """G_0 = sum over t of gamma^t R_{t+1}; time is the last axis and is summed away. 0 for no rewards."""
+    """G_0 = sum over t of gamma^t R_{t+1}; time is the last axis and is summed away. 0 for no rewards.
+
+    >>> from mdp import discounted_return
+    >>> float(discounted_return([-1, 2, 6, 3, 2], gamma=0.5))  # Sutton & Barto, Exercise 3.8
+    2.0
+    """
     R = np.asarray(rewards, dtype=np.float64)
     if R.ndim == 0:
         raise ValueError("rewards need a time axis: rewards[..., t] is R_{t+1}")
