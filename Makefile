@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 MODEL := models/SmolLM2-135M-Instruct
 
-.PHONY: verify test check model clean
+.PHONY: verify test check model course clean
 
 verify: $(INSTALLED)
 	$(BIN)/exactrl verify
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadgroup
+
+# The course as static pages, for a lecture without a network; about 3 minutes.
+course: $(INSTALLED)
+	$(BIN)/python tutorials/course/site.py build/course
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

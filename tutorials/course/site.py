@@ -92,9 +92,9 @@ def page(path: Path, target: Path) -> None:
 def notebook(path: Path, target: Path) -> None:
     """A notebook for Jupyter, executed; beside it what it imports, and the .py file."""
     called("marimo", "--quiet", "export", "ipynb", path, "--force", "--output", target.resolve())
-    content = nbformat.read(target, as_version=4)
+    content = nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(content, timeout=600, kernel_name="python3", resources={"metadata": {"path": TUTORIALS}}).execute()
-    nbformat.write(content, target)
+    nbformat.write(content, target)  # type: ignore[no-untyped-call]
     shutil.copy(path, target.parent)
 
 
