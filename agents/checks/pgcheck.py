@@ -79,7 +79,7 @@ def pgcheck(
     judged = errors.judged_directions(policy, mdp, moments, gradient, random.numpy(), episodes)
     sample = check_sample(policy, mdp, loss, gradient, judged, episodes, generator, progress)
     return Report(
-        name=name or repr(mdp),
+        name=name or f"{mdp.n_states} states, gamma {mdp.gamma:g}",
         mdp=repr(mdp),
         gamma=mdp.gamma,
         parameters=len(gradient),

@@ -34,6 +34,8 @@ def test_as_a_reader(path: Path, tmp_path: Path) -> None:
             page.get_by_role("button", name=reading.button, exact=True).first.click()
         watched.wait_for(*reading.pressed())
         watched.picture(PICTURES / f"{path.stem}.png")
+        for raw in ("--:", "$$", "Traceback", "\\frac"):  # of a table or a formula that was not one
+            assert not watched.has(raw), raw
         assert watched.complaints == []
         assert watched.foreign == []
 

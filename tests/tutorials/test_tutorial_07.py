@@ -45,8 +45,8 @@ READING = Reading(
     keys=["ArrowRight"],
     moved=lambda: [slope(0.1)],
     button="other episodes",
-    clicks=2,
-    pressed=lambda: [mean_of_the_points(2)],
+    clicks=1,
+    pressed=lambda: [mean_of_the_points(1)],
 )
 
 

@@ -30,12 +30,12 @@ def plot_board(
     board: Board,
     *,
     v: Floats,
-    policy: Floats,
+    policy: Floats | None = None,
     q: Floats | None = None,
     occupancy: Floats | None = None,
     title: str = "",
 ) -> Figure:
-    """A panel for v, for the policy, and for q and the occupancy if given.
+    """A panel for v, and for q, the occupancy and the policy if given.
 
     v (S,): a heat map. q (S, A): each cell is cut into a part for every action, on the side it points to.
     occupancy (S,): a heat map. policy (S, A): an arrow for every action with pi(a|s) > 0, as long as pi(a|s) is large
@@ -66,7 +66,7 @@ def plot_board(
             _actions(axes, mdp, board, q, v, said)
         elif name == "occupancy" and occupancy is not None:
             _heat(axes, board, summed(board, occupancy)[tuple(board.cells[said].T)], said)
-        else:
+        elif policy is not None:
             _policy(axes, mdp, board, policy, said)
     figure.suptitle(title, fontsize=11)
     return figure
