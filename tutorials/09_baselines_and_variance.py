@@ -390,9 +390,10 @@ def one_update(m, h, b, alpha=ALPHA):
 def rises(m, h, b):
     """For each arm: the mean change of pi(arm) in one update, and how often it rises when the arm was chosen."""
     probability, arms, change = one_update(m, h, b)
-    how_often = [
-        probability[arms == a] @ (change[arms == a, a] > 0) / probability[arms == a].sum() for a in range(m.n_actions)
-    ]
+    how_often = []
+    for a in range(m.n_actions):
+        p, up = probability[arms == a], change[arms == a, a] > 0
+        how_often.append(p @ up / p.sum())
     return probability @ change, np.array(how_often)
 
 
@@ -407,7 +408,7 @@ def the_bandit(shift):
 
 
 @app.cell(hide_code=True)
-def show_the_bandit(J_0, arms, h_0, shift, shift_slider, traces, with_J, without):
+def show_the_bandit(J_0, arms, h_0, shift_slider, traces, with_J, without):
     mo.vstack([
         mo.md(rf"""
     ## 4. If all rewards are positive, do all probabilities rise?
@@ -437,8 +438,8 @@ def show_the_bandit(J_0, arms, h_0, shift, shift_slider, traces, with_J, without
     it is the worst. Good arms win only because they rise further. With $b = J$ a chosen arm rises if $R > J$.
 
     This costs variance. The sum of the variances of the three preferences is **{traces[0]:.6f}** with $b = 0$ and
-    **{traces[1]:.6f}** with $b = J$. Add {10 - shift} more to all rewards: the first changes, the second does not, and
-    the gradient does not either.
+    **{traces[1]:.6f}** with $b = J$. With the slider the first changes; the second does not, and the gradient
+    does not either.
     """),
         source(one_update, rises),
     ])
