@@ -711,7 +711,7 @@ def exercises():
             table({
                 "": list(on_the_corridor),
                 "derivative for *right*": [f"{float(a.expected[1]):.10f}" for a in on_the_corridor.values()],
-                "scale": [f"{a.scale + 0.0:.10f}" for a in on_the_corridor.values()],
+                "scale": [f"{round(a.scale, 12) + 0.0:.10f}" for a in on_the_corridor.values()],
                 "verdict": [a.verdict for a in on_the_corridor.values()],
             }),
             source(solution_2),

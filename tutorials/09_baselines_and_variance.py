@@ -590,8 +590,8 @@ def exercises():
             2,
             r"""*The parabola by hand.* On the corridor at $\gamma = 1$, $p = 1/2$ the variance is 733 at $b = 0$ and
     277 at $b = -12$. Show that $D = \text{Var}[B] = E[T]\, p\,(1 - p) = 3$, and find $b^*$ and the least variance.""",
-            f"""The scores of different steps are uncorrelated, each has variance $p\\,(1 - p)$, and $E[T] = 12$: $D$ =
-    {_D:g}. From $277 = 733 + 24\\, c + 144\\, D$: $c$ = {_c:g}, so $b^* = c / D = -37/3$ = {_b:.6f}. The least
+            f"""The scores of different steps are uncorrelated, each has variance $p\\,(1 - p)$, and $E[T] = 12$, so
+    $D = {_D:g}$. From $277 = 733 + 24\\, c + 144\\, D$: $c = {_c:g}$, so $b^* = c / D = -37/3$ = {_b:.6f}. The least
     variance is $733 - c^2 / D = 830/3$ = {_least:.6f}.""",
             source(solution_2),
         ),

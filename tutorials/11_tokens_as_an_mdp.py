@@ -74,14 +74,15 @@ def introduction():
 
 @app.function
 def reward(prompt, y):
-    """1/2 for every token that repeats the prompt, 1 if the answer ends with ".", -.2 for each token."""
-    return y.count(prompt[0]) / 2 + (y[-1] == END) - 0.2 * len(y)
+    """For the tokens of an answer y."""
+    again, ends = y.count(prompt[0]), y[-1] == END
+    return again / 2 + ends - 0.2 * len(y)
 
 
 @app.function
-def problem(gamma, reward=reward, prompts=((A,), (B,))):
+def problem(gamma, reward=reward, prompts=((A,), (B,)), horizon=HORIZON):
     """Answers of at most three tokens to the prompts "a" and "b"."""
-    return TokenMDP(VOCABULARY, HORIZON, reward, prompts=prompts, eos=".", gamma=gamma)
+    return TokenMDP(VOCABULARY, horizon, reward, prompts=prompts, eos=".", gamma=gamma)
 
 
 @app.function
@@ -99,7 +100,7 @@ def readable(m):
     """The same MDP with texts for labels, "prompt:answer so far"."""
     texts = [":".join("".join(VOCABULARY[k] for k in ids) for ids in s) for s in m.states[:-1]]
     P = m.transition.toarray().reshape(m.n_states, m.n_actions, m.n_states)
-    labels = {"states": [*texts, "end"], "actions": list(VOCABULARY)}
+    labels = {"states": [*texts, "end"], "actions": ["a", "b", "'.'"]}
     return FiniteMDP.from_arrays(P, m.expected_reward, gamma=m.gamma, start=m.start, terminal=m.terminal, **labels)
 
 
@@ -140,7 +141,7 @@ def the_problem(gamma, x):
 
 @app.cell(hide_code=True)
 def show_the_problem(J, gamma, gamma_slider, m, policy, text, x, x_slider):
-    one = problem(gamma, prompts=((A,),)).finite()
+    one = problem(gamma, prompts=((A,),), horizon=2).finite()  # three tokens are too many for a slide
     pi = policy_at(one, x).matrix(one).detach().numpy()
     v_of, q, _ = evaluate(m, policy.matrix(m).detach().numpy())
     at_a, at_b = (m.state_index((o, ())) for o in text.prompts)
@@ -150,12 +151,14 @@ def show_the_problem(J, gamma, gamma_slider, m, policy, text, x, x_slider):
 
     The vocabulary is `a`, `b` and `.`, the end. There are two prompts, `a` and `b`, and {len(text.completions())}
     answers of at most three tokens to each. The table of the MDP has {m.n_states} states: {m.n_states - 1} prefixes,
-    and one end. It is small, and has what text has: many prefixes, answers of different lengths, one reward at the end.
+    and one end. It is small, and has what text has: many prefixes, answers of different lengths, one reward at the
+    end: 1/2 for every token that repeats the prompt, 1 for ending with `.`, and a price for each token.
     """),
         beside(r"R(o,y) = \tfrac12 \#\{t : a_t = o\} + \mathbf 1(a_{T-1} = \texttt{.}) - 0.2\, T", reward),
+        mo.md(r"The policy is a table with a row of preferences for each prefix: 1 for `a`, 0 for `b`, $x$ for `.`."),
         row(x_slider, gamma_slider),
         plot_graph(readable(one), v=evaluate(one, pi).v, policy=pi,
-                   title='prompt "a": the colour is v of a prefix; beside an arrow p and r'),
+                   title='prompt "a", at most two tokens; colour: v of a prefix; beside an arrow: p, r'),
         table({
             "the first token": list(VOCABULARY),
             r"$\pi(\cdot\vert \text{prompt})$": policy.matrix(m)[0].detach().tolist(),
@@ -540,6 +543,8 @@ def exercises():
     by_hand, by_package = solution_1()
     scales = {n: solution_2(n) for n in (2, 3, 4)}
     prompts = {"a alone": ((A,),), "b alone": ((B,),), "a and b": ((A,), (B,))}
+    p_a, p_b = (exact_objective(policy_at(one, 0.0), one).item() for one in (
+        problem(1.0, right_or_wrong, (o,)).finite() for o in ((A,), (B,))))  # fmt: skip
     binary = {(name, n): solution_3(n, *which) for name, which in prompts.items() for n in (3, 4)}
     mo.vstack([
         mo.md("## 7. Exercises"),
@@ -578,11 +583,13 @@ def exercises():
                 "cosine": [found.cosine for found in binary.values()],
                 "scale": [found.scale for found in binary.values()],
             }),
-            r"""With rewards 0 and 1 only the number of right answers in the group matters, and the mean is a multiple
-    of $\nabla \Pr(\text{right})$: one prompt is only *scaled*. With 4 answers the multiple differs between
+            rf"""With rewards 0 and 1 only the number of right answers in the group matters, and the mean is a multiple
+    of $\nabla \Pr(\text{{right}})$: one prompt is only *scaled*. With 4 answers the multiple differs between
     prompts: one right answer among four has another standard deviation than two, and the hard prompt sees it more
     often. With two prompts the sum then points elsewhere. With 3 answers, one right and two right have the same
-    deviation.""",
+    deviation. Here larger groups have more bias: in an endless one the multiple is $1 / \sqrt{{p\,(1 - p)}}$, with $p$
+    the probability of a right answer, and that is {(p_a * (1 - p_a)) ** -0.5:.2f} for a and
+    {(p_b * (1 - p_b)) ** -0.5:.2f} for b.""",
             source(solution_3),
         ),
     ])  # fmt: skip
@@ -592,14 +599,14 @@ def exercises():
 @app.function
 @styled
 def draw_groups(groups):
-    """Cosine and scale of each loss, coloured by its verdict."""
+    """Angle and scale of each loss, coloured by its verdict."""
     figure, (left, right) = panels(1.3, 1, width=11, height=3.3, sharey=True)
     kinds = {name: found.verdict for name, found in groups.items()}
+    degrees = {name: float(np.degrees(np.arccos(min(1.0, found.cosine)))) for name, found in groups.items()}
     draw_bars(right, {name: found.scale for name, found in groups.items()}, kinds=kinds, level=1,
               xlabel=r"scale along $\nabla J$")  # fmt: skip
-    draw_bars(left, {name: found.cosine for name, found in groups.items()}, kinds=kinds, level=1,
-              xlabel=r"cosine with $\nabla J$  (blue exact, orange scaled, red biased)")  # fmt: skip
-    left.set_xlim(min(0.8, *(found.cosine - 0.02 for found in groups.values())), 1.005)
+    draw_bars(left, degrees, kinds=kinds,
+              xlabel=r"angle to $\nabla J$ in degrees  (blue exact, orange scaled, red biased)")  # fmt: skip
     return figure
 
 

@@ -120,7 +120,7 @@ def test_the_problem(page: ModuleType) -> None:
     assert "15" in text
     one = page.readable(m)
     assert one.states[:3] == ("a:", "a:a", "a:aa")
-    assert one.actions == ("a", "b", ".")
+    assert one.actions == ("a", "b", "'.'")
     assert_close(evaluate(one, one.uniform_policy()).v, evaluate(m, m.uniform_policy()).v)
 
 
