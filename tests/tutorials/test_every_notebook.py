@@ -39,7 +39,7 @@ def test_marimo_check_is_clean(path: Path) -> None:
 
 @each
 def test_every_number_of_the_text_is_computed_declared_or_asserted(path: Path) -> None:
-    assert unfounded(path, tests_of(path)) == []
+    assert unfounded(path, own_tests(path)) == []
 
 
 @each
@@ -62,13 +62,13 @@ def words(tree: ast.Module) -> list[str]:
     return [word for text in texts for word in re.findall(r"[A-Za-z]{2,}", text)]
 
 
-def tests_of(path: Path) -> Path:
+def own_tests(path: Path) -> Path:
     return ROOT / "tests" / "tutorials" / f"test_tutorial_{path.stem[:2]}.py"
 
 
 @each
-def test_it_has_tests_of_what_is_shown(path: Path) -> None:
-    assert tests_of(path).exists()
+def test_it_has_own_tests_what_is_shown(path: Path) -> None:
+    assert own_tests(path).exists()
 
 
 def test_a_number_from_nowhere_is_noticed(tmp_path: Path) -> None:
