@@ -16,8 +16,9 @@ import numpy as np
 
 from mdp.control.bound import error_bound
 from mdp.control.linear import linear_programming
-from mdp.control.sweeping import Progress, modified_policy_iteration, printed, silent, value_iteration
-from mdp.model.table import Bools, Floats, Ints
+from mdp.control.modified import Stalled, modified_policy_iteration
+from mdp.control.sweeping import Progress, partial_evaluation, printed, silent, value_iteration
+from mdp.model.table import Bools, Floats, Ints, largest
 from mdp.prediction.evaluation import evaluate
 from mdp.prediction.graph import end_components, never_ending, proper_policy
 
@@ -64,7 +65,8 @@ def solve(
     """v*, q*, an optimal policy and all optimal actions.
 
     method      "policy_iteration", "value_iteration", "modified_policy_iteration" or "linear_programming"; "auto" is
-                policy iteration at gamma = 1 and up to 2,000 states, modified policy iteration beyond
+                policy iteration at gamma = 1 and for small problems, modified policy iteration beyond, which hands
+                over to policy iteration where sweeps contract too slowly
     tolerance   wanted max-norm error of v; `bound` says what was reached
     progress    True prints a line; a function is called with (iteration, bound so far)
 
@@ -110,7 +112,7 @@ def _solution(mdp: FiniteMDP, found: Found, tolerance: float) -> Solution:
     pi = one_hot(mdp, policy)
     bound = min(bound, error_bound(mdp, v, q, pi))
     tie = 2 * bound if np.isfinite(bound) else TIE * _scale(q)
-    best = mdp.admissible & (q >= q.max(axis=1, keepdims=True) - tie)
+    best = mdp.admissible & (q >= (largest(q) - tie)[:, None])
     return Solution(v, q, pi, best, bound, iterations, bound <= tolerance)
 
 
@@ -146,9 +148,10 @@ def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Progress) -> Found:
     states, seen = np.arange(mdp.n_states), set()
     while True:
         v, q, _ = evaluate(mdp, one_hot(mdp, policy))
+        top = largest(q)
         seen.add(policy.tobytes())
-        show(len(seen), float((q.max(axis=1) - v).max()))
-        better = q.max(axis=1) > q[states, policy] + _uncertain(mdp, v)
+        show(len(seen), float((top - v).max()))
+        better = top > q[states, policy] + _uncertain(mdp, v)
         improved = np.where(better, greedy(q), policy)
         if improved.tobytes() in seen:
             return Found(v, policy, len(seen))
@@ -197,7 +200,13 @@ def _by_value_iteration(mdp: FiniteMDP, start: Ints, tolerance: float, show: Pro
 
 
 def _by_modified(mdp: FiniteMDP, start: Ints, tolerance: float, show: Progress) -> Found:
-    return _finished(mdp, modified_policy_iteration(mdp, _below(mdp, start), tolerance, show), start, tolerance, show)
+    """Sweeps; where they contract too slowly, exact evaluations of their last policy and better ones."""
+    if mdp.gamma == 1:
+        return _finished(mdp, partial_evaluation(mdp, _below(mdp, start), tolerance, show), start, tolerance, show)
+    try:
+        return Found(*modified_policy_iteration(mdp, tolerance, show))
+    except Stalled as stalled:
+        return policy_iteration(mdp, stalled.policy, show)
 
 
 def _below(mdp: FiniteMDP, start: Ints) -> Floats:

@@ -1,4 +1,4 @@
-"""Value iteration and modified policy iteration, stopped by span bounds.
+"""Value iteration, stopped by span bounds; and sweeps at gamma = 1, which policy iteration finishes.
 
     v_{k+1} = T v_k,        T v (s) = max over a of q(s,a)          S&B equation 4.10; Puterman & Shin (1978)
 
@@ -45,8 +45,11 @@ def value_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress)
     return _sweep(mdp, v, tolerance, show, 0)
 
 
-def modified_policy_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress) -> tuple[Floats, float, int]:
-    """As `value_iteration`, with 20 expected backups under the greedy policy between two optimality backups."""
+def partial_evaluation(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress) -> tuple[Floats, float, int]:
+    """As `value_iteration`, with 20 expected backups under the greedy policy between two optimality backups.
+
+    Used at gamma = 1; below, `mdp.control.modified` does less work.
+    """
     return _sweep(mdp, v, tolerance, show, EVALUATION_SWEEPS)
 
 

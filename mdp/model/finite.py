@@ -237,6 +237,19 @@ class FiniteMDP:
         return frozen(np.asarray(r, dtype=np.float64).reshape(self.n_states, self.n_actions))
 
     @cached_property
+    def _reward_or_limit(self) -> Floats:
+        """r(s,a), and -inf where a is not in A(s); 0 in terminal states."""
+        closed = ~self.admissible & ~self.terminal[:, None]
+        return np.where(closed, -np.inf, self.expected_reward) if closed.any() else self.expected_reward
+
+    @cached_property
+    def defect(self) -> float:
+        """How far the probabilities of a pair are from 1 in sum, at most: what rounding leaves of it is taken for 0."""
+        first = self.transition.indptr[:-1][np.diff(self.transition.indptr) > 0]
+        off = float(np.abs(np.add.reduceat(self.transition.data, first) - 1).max())
+        return off if off > int(np.diff(self.transition.indptr).max()) * np.finfo(np.float64).eps else 0.0
+
+    @cached_property
     def dynamics(self) -> Dynamics:
         """The table and the start, arranged to be drawn from: made when it is first needed."""
         return Dynamics(self.table, self.start, self.terminal, self.n_actions)
@@ -246,8 +259,10 @@ class FiniteMDP:
 
         -inf where a is not in A(s), 0 in terminal states.
         """
-        q = self.expected_reward + self.gamma * (self.transition @ np.asarray(v)).reshape(self.admissible.shape)
-        return np.where(self.admissible, q, np.where(self.terminal[:, None], 0.0, -np.inf))
+        q: Floats = (self.transition @ np.asarray(v)).reshape(self.admissible.shape)
+        q *= self.gamma
+        q += self._reward_or_limit
+        return q
 
     def uniform_policy(self) -> Floats:
         """pi(a|s) = 1 / |A(s)|, (S, A); zeros in terminal states."""
