@@ -29,7 +29,7 @@ from scipy import sparse
 
 from mdp.gradient.theorem import softmax_policy
 from mdp.model.table import Floats
-from mdp.prediction.chain import Chain, Solver, check_proper, checked_policy, transitions
+from mdp.prediction.chain import Chain, check_proper, checked_policy, transitions
 from mdp.prediction.evaluation import values
 
 if TYPE_CHECKING:

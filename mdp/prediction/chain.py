@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from mdp.model.table import SUM_TOLERANCE, Bools, Floats
 from mdp.prediction.graph import never_ending
+from mdp.prediction.linear import Solver
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -64,20 +64,6 @@ def transitions(mdp: FiniteMDP, weight: NDArray[Any]) -> sparse.csr_array[Any]:
     """(S, S): the sum, for each pair (s, s'), of a weight (K,) given to each outcome."""
     shape = (mdp.n_states, mdp.n_states)
     return sparse.csr_array((weight, (mdp.table.state, mdp.table.next)), shape=shape)
-
-
-class Solver:
-    """A sparse LU factorisation of a square matrix (n, n)."""
-
-    def __init__(self, matrix: Any) -> None:
-        try:
-            self._factor = splu(sparse.csc_array(matrix))
-        except RuntimeError:
-            raise ValueError("I - gamma P is singular in float64: some state is left too rarely") from None
-
-    def solve(self, b: NDArray[Any], *, transposed: bool = False) -> NDArray[Any]:
-        """x with A x = b, or A^T x = b; b is (n,) or (n, K)."""
-        return np.asarray(self._factor.solve(np.ascontiguousarray(b), "T" if transposed else "N"))
 
 
 class Chain:
