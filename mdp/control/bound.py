@@ -43,12 +43,23 @@ def error_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Floats) -> float:
 
 
 def rounding(mdp: FiniteMDP, v: Floats) -> float:
-    """What float64 may lose in one backup, and what rows that sum to 1 within 1e-9 alone may add."""
-    total = np.bincount(mdp.table.state * mdp.n_actions + mdp.table.action, weights=mdp.table.p)
-    most = int(np.diff(mdp.transition.indptr).max())
+    """What float64 may lose in one backup of v, and what rows that sum to 1 within 1e-9 alone may add."""
+    a, b = lost_in_a_backup(mdp)
+    return a + b * float(np.abs(v).max())
+
+
+def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
+    """(a, b): `rounding` of v is a + b max|v|.
+
+    With k outcomes of a pair at most, merged, multiplied and added up, r + gamma P v is off by (k + 1) eps (max|R| +
+    max|v|) to first order: R, not r(s,a), whose own sum may have cancelled.
+    """
+    pair = mdp.table.state * mdp.n_actions + mdp.table.action
+    total, most = np.bincount(pair, weights=mdp.table.p), int(np.bincount(pair).max())
     off = np.abs(total[total > 0] - 1).max()
     off = off if off > most * EPS else 0.0
-    return float((most + 4) * EPS * (np.abs(v).max() + np.abs(mdp.expected_reward).max()) + off * np.abs(v).max())
+    unit = (most + 4) * EPS
+    return float(unit * np.abs(mdp.table.reward).max()), float(unit + off)
 
 
 def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:
