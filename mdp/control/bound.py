@@ -43,9 +43,20 @@ def error_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Floats) -> float:
 
 
 def rounding(mdp: FiniteMDP, v: Floats) -> float:
-    """What float64 may lose in one backup, and what rows that sum to 1 within 1e-9 alone may add."""
-    most, size = int(np.diff(mdp.transition.indptr).max()), np.abs(v).max()
-    return float((most + 4) * EPS * (size + np.abs(mdp.expected_reward).max()) + mdp.defect * size)
+    """What float64 may lose in one backup of v, and what rows that sum to 1 within 1e-9 alone may add."""
+    a, b = lost_in_a_backup(mdp)
+    return a + b * float(np.abs(v).max())
+
+
+def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
+    """(a, b): `rounding` of v is a + b max|v|.
+
+    With k outcomes of a pair at most, merged, multiplied and added up, r + gamma P v is off by (k + 1) eps (max|R| +
+    max|v|) to first order: R, not r(s,a), whose own sum may have cancelled.
+    """
+    most, off = mdp.sums
+    unit = (most + 4) * EPS
+    return float(unit * np.abs(mdp.table.reward).max()), float(unit + (off if off > most * EPS else 0.0))
 
 
 def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mdp.control.bound import error_bound
+from mdp.control.horizon import backward_induction
 from mdp.control.linear import linear_programming
 from mdp.control.modified import Stalled, modified_policy_iteration
 from mdp.control.sweeping import Progress, partial_evaluation, printed, silent, value_iteration
@@ -43,6 +44,9 @@ class Solution(NamedTuple):
 
     v (S,), q (S, A); policy (S, A): deterministic, zeros in terminal states; optimal_actions (S, A) bool: all ties
     within the bound; bound: max-norm error of v, proven; iterations: improvement steps; converged: bound <= tolerance.
+
+    Within H steps every array has the steps that were taken in front: v (H + 1, S), v[H] = 0; q, policy and
+    optimal_actions (H, S, A); bound: of every v[t], from rounding alone; iterations: H.
     """
 
     v: Floats
@@ -61,6 +65,7 @@ def solve(
     method: str = "auto",
     tolerance: float = 1e-8,
     progress: bool | Callable[[int, float], None] = False,
+    horizon: int | None = None,
 ) -> Solution:
     """v*, q*, an optimal policy and all optimal actions.
 
@@ -69,10 +74,12 @@ def solve(
                 over to policy iteration where sweeps contract too slowly
     tolerance   wanted max-norm error of v; `bound` says what was reached
     progress    True prints a line; a function is called with (iteration, bound so far)
+    horizon     H: the best that can be had within H steps, by backward induction, at any gamma; the policy depends on
+                the step, and every array has the steps that were taken in front: v (H + 1, S), policy (H, S, A)
 
     At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
-    policy. Raises ValueError for an unknown method, a tolerance that is not positive and, at gamma = 1, for states
-    without a proper policy and for states that can earn positive reward for ever.
+    policy. Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon and, at
+    gamma = 1 without a horizon, for states without a proper policy and states that can earn positive reward for ever.
 
     >>> from envs import gambler
     >>> from mdp import solve
@@ -82,12 +89,19 @@ def solve(
     [0.16, 0.4, 0.64]
     >>> [m.actions[a] for a in found.optimal_actions[51].nonzero()[0]]  # all ties
     [1, 49]
+    >>> solve(m, horizon=1).v[0, [49, 50]].tolist()  # one bet: stake all, from 50 on
+    [0.0, 0.4]
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; it may be {', '.join(map(repr, METHODS))}")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, not {tolerance}")
     show = progress if callable(progress) else printed if progress else silent
+    if horizon is not None:
+        if method != "auto":
+            raise ValueError(f"a horizon is solved by backward induction: leave out method={method!r}")
+        within = backward_induction(mdp, horizon, show)
+        return Solution(*within, iterations=len(within.q), converged=within.bound <= tolerance)
     if method == "auto":
         method = "policy_iteration" if mdp.gamma == 1 or mdp.n_states <= SMALL else "modified_policy_iteration"
     return _solution(mdp, METHODS[method](mdp, _start(mdp), tolerance, show), tolerance)

@@ -243,11 +243,12 @@ class FiniteMDP:
         return np.where(closed, -np.inf, self.expected_reward) if closed.any() else self.expected_reward
 
     @cached_property
-    def defect(self) -> float:
-        """How far the probabilities of a pair are from 1 in sum, at most: what rounding leaves of it is taken for 0."""
-        first = self.transition.indptr[:-1][np.diff(self.transition.indptr) > 0]
-        off = float(np.abs(np.add.reduceat(self.transition.data, first) - 1).max())
-        return off if off > int(np.diff(self.transition.indptr).max()) * np.finfo(np.float64).eps else 0.0
+    def sums(self) -> tuple[int, float]:
+        """The largest number of outcomes of a pair, and how far the sum of a pair's probabilities is from 1, at most."""
+        t = self.table
+        first = np.flatnonzero(np.diff(t.state * self.n_actions + t.action, prepend=-1))
+        most = int(np.diff(first, append=len(t.p)).max())
+        return most, float(np.abs(np.add.reduceat(t.p, first) - 1).max())
 
     @cached_property
     def dynamics(self) -> Dynamics:
