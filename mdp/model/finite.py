@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from mdp.model import build, files
+from mdp.model import arrays, build, exploring, files, simulator
 from mdp.model.build import Start
 from mdp.model.table import (
     Bools,
@@ -33,7 +33,7 @@ from mdp.sampling.dynamics import Dynamics
 
 
 class FiniteMDP:
-    """p(s',r|s,a) over S states and A actions; build one with `from_outcomes`, `from_arrays` or `from_gymnasium`.
+    """p(s',r|s,a) over S states and A actions; build one with `from_outcomes`, `from_arrays`, `from_gymnasium`, ...
 
     Attributes (arrays are read-only)
     ---------------------------------
@@ -105,38 +105,10 @@ class FiniteMDP:
             table, states=state_labels, actions=action_labels, gamma=gamma, start=start, observations=observations
         )
 
-    @classmethod
-    def from_arrays(
-        cls,
-        P: Any,
-        R: Any,
-        *,
-        gamma: float,
-        start: Start = None,
-        terminal: ArrayLike | None = None,
-        admissible: ArrayLike | None = None,
-        states: Iterable[Label] | None = None,
-        actions: Iterable[Label] | None = None,
-        observations: ArrayLike | None = None,
-    ) -> FiniteMDP:
-        """From P (S, A, S), or a length-A sequence of scipy sparse (S, S), and R (S,), (S, A), (S, A, S) or like P.
-
-        terminal: bool (S,); its rows must be zero or the self-loop with reward 0. None: a state whose every action
-        returns to itself surely with reward 0 is terminal (S&B 3.4). admissible: bool (S, A), by default every action
-        everywhere; rows of pairs that are not admissible are not read.
-
-        Raises ValueError as `from_outcomes`, and for shapes that do not fit one another.
-
-        >>> from mdp import FiniteMDP
-        >>> m = FiniteMDP.from_arrays([[[0.5, 0.5]], [[0, 1]]], [-1, 0], gamma=1)  # P (2, 1, 2), R (2,)
-        >>> m.terminal.tolist(), m.outcomes(0, 0)
-        ([False, True], [(0.5, 0, -1.0), (0.5, 1, -1.0)])
-        """
-        n_states, n_actions = build.sizes(P)
-        s = build.exactly(range(n_states) if states is None else states, n_states, "states")
-        a = build.exactly(range(n_actions) if actions is None else actions, n_actions, "actions")
-        table = build.from_arrays(P, R, terminal, admissible, s, a)
-        return cls(table, states=s, actions=a, gamma=gamma, start=start, observations=observations)
+    from_arrays = classmethod(arrays.from_arrays)
+    from_pairs = classmethod(arrays.from_pairs)
+    from_function = classmethod(exploring.from_function)
+    from_simulator = classmethod(simulator.from_simulator)
 
     @classmethod
     def from_gymnasium(

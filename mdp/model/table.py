@@ -132,8 +132,8 @@ def checked_start(start: ArrayLike | None, terminal: Bools, states: tuple[Label,
 
 def checked_labels(labels: tuple[Label, ...], what: str) -> dict[Label, int]:
     """{label: index}. Raises ValueError for a label that stands twice."""
-    index: dict[Label, int] = {}
-    for i, label in enumerate(labels):
-        if index.setdefault(label, i) != i:
-            raise ValueError(f"the {what} label {label!r} stands twice, at {index[label]} and {i}")
+    index = dict(zip(labels, range(len(labels)), strict=True))
+    if len(index) < len(labels):
+        i, label = next((i, label) for i, label in enumerate(labels) if index[label] != i)
+        raise ValueError(f"the {what} label {label!r} stands twice, at {i} and {index[label]}")
     return index
