@@ -216,7 +216,7 @@ class FiniteMDP:
 
     @cached_property
     def sums(self) -> tuple[int, float]:
-        """The largest number of outcomes of a pair, and how far the sum of a pair's probabilities is from 1, at most."""
+        """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
         t = self.table
         first = np.flatnonzero(np.diff(t.state * self.n_actions + t.action, prepend=-1))
         most = int(np.diff(first, append=len(t.p)).max())
