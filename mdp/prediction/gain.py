@@ -24,8 +24,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from mdp.model.table import Floats, Ints
-from mdp.prediction.chain import Solver, checked_policy
+from mdp.prediction.chain import checked_policy
 from mdp.prediction.evaluation import average
+from mdp.prediction.linear import Solver
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
