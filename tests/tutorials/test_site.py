@@ -89,7 +89,8 @@ def test_the_reference_has_every_public_name(room: Any, site: Path) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 def test_the_pages_render_without_a_network(address: str, tmp_path: Path) -> None:
-    with opened(f"{address}index.html", tmp_path) as watched:
+    with opened(address, tmp_path) as watched:
+        watched.page.goto(f"{address}index.html")
         watched.wait_for("question", "notebook")
         for path in NOTEBOOKS:
             watched.page.goto(f"{address}{path.stem}.html")
