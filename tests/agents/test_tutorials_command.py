@@ -33,7 +33,6 @@ def test_they_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     [
         (("17",), "there is no tutorial 17; there are 1 to 11"),
         (("--edit",), "which tutorial? exactrl tutorials N --edit"),
-        (("--headless",), "which tutorial? exactrl tutorials N --headless"),
         (("seven",), "valid integer"),
     ],
 )
