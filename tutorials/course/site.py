@@ -12,6 +12,7 @@ marimo's export names a CDN for its scripts; that address becomes `./_static`.
 from __future__ import annotations
 
 import html
+import os
 import re
 import shutil
 import subprocess
@@ -54,7 +55,7 @@ def build(site: Path) -> None:
     if site.exists():
         shutil.rmtree(site)
     (site / "notebooks").mkdir(parents=True)
-    with ThreadPoolExecutor() as pool:  # each job is a process of its own
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each job is a process of its own
         running = [pool.submit(job) for job in jobs(site)]
         for one in track(running, "building the course"):
             one.result()
