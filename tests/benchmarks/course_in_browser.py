@@ -2,7 +2,7 @@
 
 python tests/benchmarks/course_in_browser.py      writes the page beside it; Chromium and the extras tutorials and test
 
-A page is opened three times, each by a server and a browser of its own, on 127.0.0.1. Waited for: the texts that
+A page is opened OPENINGS times, each by a server and a browser of its own, on 127.0.0.1. Waited for: the texts that
 tests/tutorials/test_tutorial_NN.py expects at first, and after the last key on the slider that it moves. A wait starts
 when the server answers, and when nothing has changed for two seconds. "all of it": until nothing changes any more.
 """

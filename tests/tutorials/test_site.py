@@ -17,11 +17,11 @@ import pytest
 import agents
 import envs
 import mdp
+from agents.cli.course.marking import load
 from tests.tutorials.browser import CHROMIUM, opened
-from tests.tutorials.notebooks import NOTEBOOKS, load
+from tests.tutorials.notebooks import NOTEBOOKS
 
 nbformat = pytest.importorskip("nbformat", reason="the site needs the extra tutorials")
-nbclient = pytest.importorskip("nbclient", reason="the site needs the extra tutorials")
 pytest.importorskip("pdoc", reason="the site needs the extra tutorials")
 
 
@@ -122,5 +122,14 @@ def test_a_notebook_that_raises_stops_the_build(tmp_path: Path) -> None:
     load(path)  # it is a notebook; its cells have not run
     with pytest.raises(RuntimeError, match=r"(?s)broken\.py.*some cells failed"):
         building.page(path, tmp_path / "broken.html")
-    with pytest.raises(nbclient.exceptions.CellExecutionError, match="on purpose"):
+    with pytest.raises(RuntimeError, match=r"(?s)broken\.py.*on purpose"):
         building.notebook(path, tmp_path / "broken.ipynb")
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    from course import site as building
+
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RuntimeError, match="no site of the course"):
+        building.build(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
