@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tutorials")]
 from tests.tutorials.browser import Reading, opened, served  # noqa: E402
 from tests.tutorials.notebooks import NOTEBOOKS  # noqa: E402
 
-OPENINGS = 1
+OPENINGS = 3
 
 
 def waits(path: Path) -> tuple[float, float, float]:
