@@ -13,7 +13,7 @@ verify: $(INSTALLED)
 	$(BIN)/exactrl verify
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto
 
 # The course as static pages, for a lecture without a network; about 3 minutes.
 course: $(INSTALLED)

@@ -262,7 +262,7 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
-app.command()(course.tutorials)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(course.tutorials)
 app.command()(course.grade)
 
 

@@ -74,9 +74,9 @@ class Watched:
 
 @contextmanager
 def served(notebook: Path) -> Iterator[str]:
-    """The address at which `marimo run` serves a notebook."""
+    """The address at which `exactrl tutorials N` serves a notebook."""
     port = free_port()
-    command = [sys.executable, "-m", "marimo", "run", str(notebook), "--headless", "--no-token"]
+    command = [sys.executable, "-m", "agents.cli", "tutorials", notebook.stem[:2], "--headless", "--no-token"]
     server = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -113,7 +113,7 @@ def answered(server: subprocess.Popen[bytes], address: str) -> None:
 
 @contextmanager
 def opened(address: str, profile: Path, **options: Any) -> Iterator[Watched]:
-    """Chromium at an address, with an empty profile; a request to any other host is blocked and written down."""
+    """Chromium with an empty profile; a request to another host than that of `address` is blocked and written down."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -123,7 +123,6 @@ def opened(address: str, profile: Path, **options: Any) -> Iterator[Watched]:
         try:
             watched = Watched(context.pages[0])
             watch(watched, address)
-            watched.page.goto(address)
             yield watched
         finally:
             context.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import marimo
+
+from agents.cli.course.marking import load
 
 ROOT = Path(__file__).parent.parent.parent
 TUTORIALS = ROOT / "tutorials"
@@ -20,16 +21,6 @@ def notebook(n: int) -> ModuleType:
     """The module of tutorial n."""
     (path,) = TUTORIALS.glob(f"{n:02}_*.py")
     return load(path)
-
-
-def load(path: Path) -> ModuleType:
-    """A notebook as a module: its functions, and `app`."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def shown(module: ModuleType, **controls: Any) -> tuple[str, Any]:

@@ -23,6 +23,7 @@ def test_as_a_reader(path: Path, tmp_path: Path) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with served(path) as address, opened(address, tmp_path) as watched:
         page = watched.page
+        page.goto(address)
         watched.wait_for(*reading.at_first())
         absent(watched, reading.moved())
         slider = page.get_by_role("slider").nth(reading.slider)

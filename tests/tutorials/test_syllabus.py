@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.tutorials.notebooks import NOTEBOOKS, TUTORIALS, load, shown
+from agents.cli.course.marking import load
+from tests.tutorials.notebooks import NOTEBOOKS, TUTORIALS, shown
 
 SYLLABUS = (TUTORIALS / "README.md").read_text()
 ROW = re.compile(r"^\| (\d+) \| (.+?) \| \[(\d+)\]\((\S+)\) \| ([\d, ]+) \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -40,7 +41,6 @@ def test_the_24_questions() -> None:
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.n)
-@pytest.mark.xdist_group("syllabus")
 def test_the_number_is_on_the_page(question: Question) -> None:
     assert f"{int(question.page):02}" == question.file[:2]
     numbers = [x for x in NUMBER.findall(question.number) if len(x) > 1]

@@ -50,7 +50,8 @@ READING = Reading(
     at_first=lambda: [f"{corridor_gradient(0.0):.10f}", f"{corridor_variance(0.0):.6f}"],
     slider=0,
     keys=["ArrowRight"],
-    moved=lambda: [f"{corridor_gradient(0.1):.10f}", f"{corridor_variance(0.1):.6f}"],
+    # beside the slider, the probability of the shortest walk; then what follows in section 3
+    moved=lambda: [f"{1 / (1 + np.exp(0.1)):.6f}", f"{corridor_gradient(0.1):.10f}", f"{corridor_variance(0.1):.6f}"],
     button="other episodes",
     clicks=1,
     pressed=lambda: [first_estimate(1)],

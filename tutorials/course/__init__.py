@@ -1,5 +1,5 @@
 """What the pages of the course have in common: how code, tables and exercises are shown. No mathematics is here."""
 
-from course.page import beside, exercise, number, row, source, stacked, table
+from course.page import beside, exercise, row, source, table
 
-__all__ = ["beside", "exercise", "number", "row", "source", "stacked", "table"]
+__all__ = ["beside", "exercise", "row", "source", "table"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import marimo as mo
+from matplotlib.figure import Figure
 
 
 def number(x: object) -> str:
@@ -35,6 +38,17 @@ def source(*functions: Callable[..., Any]) -> mo.Html:
 def beside(formula: str, function: Callable[..., Any]) -> mo.Html:
     """A formula in LaTeX, and beside it the code that computes it."""
     return mo.hstack([mo.md(f"$$\n{formula}\n$$"), source(function)], widths=[2, 3], align="center", gap=1)
+
+
+def picture(figure: Figure) -> mo.Html:
+    """A figure as it was laid out, drawn once: marimo's own way draws it twice, at four times the pixels."""
+    png, wide = io.BytesIO(), figure.get_size_inches()[0]
+    figure.savefig(png, format="png")
+    data = base64.b64encode(png.getvalue()).decode()
+    return mo.Html(f'<img src="data:image/png;base64,{data}" style="width: {85 * wide:.0f}px; max-width: 100%">')
+
+
+setattr(Figure, "_display_", picture)  # noqa: B010  the method that marimo looks for first
 
 
 def row(*controls: Any) -> mo.Html:

@@ -11,11 +11,12 @@ marimo's export names a CDN for its scripts; that address becomes `./_static`.
 
 from __future__ import annotations
 
-import html
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +26,7 @@ import marimo
 import markdown
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from rich.progress import track
 
 TUTORIALS = Path(__file__).parent.parent
@@ -44,20 +46,34 @@ body {{ font: 17px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto;
 table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ border-bottom: 1px solid #ccc; padding: .3em .7em; text-align: left }}
 code, pre {{ background: #f3f3f3; padding: .1em .3em }} pre {{ padding: .7em; overflow-x: auto }} a {{ color: #0072B2 }}
 </style></head><body>
+<p><a href="index.html">The course</a> &middot; <a href="TEACHING.html">For teachers</a> &middot;
+<a href="notebooks/">Notebooks for Jupyter and marimo</a> &middot;
+<a href="reference/index.html">Reference of the API</a></p>
 {body}
 </body></html>
 """  # noqa: E501
 
 
 def build(site: Path) -> None:
-    """Make the whole site anew. Raises RuntimeError with what was said where a page, a notebook or pdoc fails."""
-    if site.exists():
-        shutil.rmtree(site)
-    (site / "notebooks").mkdir(parents=True)
-    with ThreadPoolExecutor() as pool:  # each job is a process of its own
-        running = [pool.submit(job) for job in jobs(site)]
-        for one in track(running, "building the course"):
-            one.result()
+    """Make the whole site anew; what was there stays until it is done.
+
+    Raises RuntimeError with what was said where a page, a notebook or pdoc fails, and for a folder with something else.
+    """
+    if site.exists() and any(site.iterdir()) and not (site / "_static").is_dir():
+        raise RuntimeError(f"{site} holds something that is no site of the course: name another folder")
+    site.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=site.parent) as folder:
+        new = Path(folder) / "site"
+        (new / "notebooks").mkdir(parents=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each job is a process of its own
+            running = [pool.submit(job) for job in jobs(new)]
+            try:
+                for one in track(running, "building the course"):
+                    one.result()
+            finally:
+                pool.shutdown(cancel_futures=True)  # the first that fails ends it
+        shutil.rmtree(site, ignore_errors=True)
+        new.rename(site)
 
 
 def jobs(site: Path) -> Iterator[Callable[[], None]]:
@@ -93,7 +109,11 @@ def notebook(path: Path, target: Path) -> None:
     """A notebook for Jupyter, executed; beside it what it imports, and the .py file."""
     called("marimo", "--quiet", "export", "ipynb", path, "--force", "--output", target.resolve())
     content = nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
-    NotebookClient(content, timeout=600, kernel_name="python3", resources={"metadata": {"path": TUTORIALS}}).execute()
+    client = NotebookClient(content, timeout=600, kernel_name="python3", resources={"metadata": {"path": TUTORIALS}})
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise RuntimeError(f"{path.name} as a notebook for Jupyter: {error}") from None
     nbformat.write(content, target)  # type: ignore[no-untyped-call]
     shutil.copy(path, target.parent)
 
@@ -118,7 +138,7 @@ def text(path: Path, target: Path) -> None:
     body = re.sub(r'href="(\d\d_\w+)\.py"', r'href="\1.html"', body)
     body = body.replace('href="assignments/', 'href="notebooks/assignments/').replace('.md"', '.html"')
     title = re.search(r"<h1[^>]*>(.*?)</h1>", body)
-    target.write_text(PAGE.format(title=html.escape(title[1] if title else path.stem), body=body))
+    target.write_text(PAGE.format(title=title[1] if title else path.stem, body=body))
 
 
 if __name__ == "__main__":

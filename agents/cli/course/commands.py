@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,11 +23,17 @@ console = Console()
 
 
 def tutorials(
+    context: typer.Context,
     n: Annotated[int | None, typer.Argument(help="The number of a tutorial; without one they are listed.")] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Open it to be changed, with its code.")] = False,
 ) -> None:
-    """The course: eleven pages to step through. One is opened in the browser, until ctrl-C."""
+    """The course: eleven pages to step through. One is opened in the browser, until ctrl-C.
+
+    Other options are marimo's own: --port 8000, --headless.
+    """
     found = {notebook.n: notebook for notebook in notebooks()}
+    if n is None and (edit or context.args):
+        raise ValueError(f"which tutorial? exactrl tutorials N {' '.join(['--edit'] * edit + context.args)}")
     if n is None:
         console.print(listed(list(found.values())))
         console.print("exactrl tutorials N opens one; --edit to change it.", highlight=False)
@@ -36,8 +42,8 @@ def tutorials(
         raise ValueError(f"there is no tutorial {n}; there are {min(found)} to {max(found)}")
     if importlib.util.find_spec("marimo") is None:
         raise ValueError("the tutorials need marimo: pip install 'exactrl[tutorials]'")
-    command = [sys.executable, "-m", "marimo", "edit" if edit else "run", str(found[n].path)]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    sys.argv = ["marimo", "edit" if edit else "run", str(found[n].path), *context.args]
+    runpy.run_module("marimo", run_name="__main__", alter_sys=True)  # in this process, which has imported torch already
 
 
 def listed(found: list[Notebook]) -> Table:

@@ -39,7 +39,8 @@ def _read(path: Path) -> Notebook:
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ")
     head, _, title = first.partition(": ")
     title, _, book = title.partition(". ")
-    return Notebook(int(head.removeprefix("Tutorial ")), path, title[:1].upper() + title[1:], book.rstrip("."))
+    title = title if title.startswith("v_") else title[:1].upper() + title[1:]
+    return Notebook(int(head.removeprefix("Tutorial ")), path, title, book.rstrip("."))
 
 
 def assignment(n: int) -> Path:
