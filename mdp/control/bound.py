@@ -54,9 +54,9 @@ def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
     With k outcomes of a pair at most, merged, multiplied and added up, r + gamma P v is off by (k + 1) eps (max|R| +
     max|v|) to first order: R, not r(s,a), whose own sum may have cancelled.
     """
-    most, off = mdp.sums
+    most, off = mdp.table.sums
     unit = (most + 4) * EPS
-    return float(unit * np.abs(mdp.table.reward).max()), float(unit + (off if off > most * EPS else 0.0))
+    return float(unit * np.abs(mdp.table.rewards).max()), float(unit + (off if off > most * EPS else 0.0))
 
 
 def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:

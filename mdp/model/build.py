@@ -7,12 +7,13 @@ say WHERE something is wrong is checked here: labels and shapes. Arrays are read
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mdp.model.labels import Labels
 from mdp.model.table import Floats, Ints, Label, Outcomes
 
 Start = ArrayLike | Mapping[Any, float] | None  # Pr(S_0 = s): (S,), {label: probability}, or uniform
@@ -129,23 +130,26 @@ def name(s: Label, a: Label) -> str:
     return f"p(.|s={s!r}, a={a!r})"
 
 
-def start_array(start: Start, states: tuple[Label, ...]) -> ArrayLike | None:
+def start_array(start: Start, states: Labels) -> ArrayLike | None:
     """{label: probability} as an array (S,); anything else unchanged."""
     if not isinstance(start, Mapping):
         return start
-    known_states = set(states)
-    unknown = [s for s in start if s not in known_states]
-    if unknown:
-        raise ValueError(f"start names the unknown state {unknown[0]!r}")
-    return np.array([start.get(s, 0.0) for s in states])
+    given = np.zeros(len(states))
+    for s, probability in start.items():
+        try:
+            k = states.index(s)
+        except ValueError:
+            raise ValueError(f"start names the unknown state {s!r}") from None
+        given[k] = probability
+    return given
 
 
-def exactly(labels: Iterable[Label], n: int, what: str) -> tuple[Label, ...]:
-    """The labels as a tuple. Raises ValueError where they are not n."""
-    labels = tuple(labels)
-    if len(labels) != n:
-        raise ValueError(f"{len(labels)} {what} labels for {n} {what}")
-    return labels
+def exactly(labels: Iterable[Label], n: int, what: str) -> Sequence[Label]:
+    """The labels as a sequence. Raises ValueError where they are not n."""
+    listed = labels if isinstance(labels, range) else tuple(labels)
+    if len(listed) != n:
+        raise ValueError(f"{len(listed)} {what} labels for {n} {what}")
+    return listed
 
 
 # ---- Gymnasium ----
@@ -178,21 +182,11 @@ def from_gymnasium(env: Any, start: Start) -> tuple[Outcomes, int, int, Start]:
     if not isinstance(P, Mapping):
         raise ValueError(f"{called(env)} has no table P of its outcomes, so its exact values cannot be computed")
     n, n_actions = len(P), max(map(len, P.values()), default=0)
-    flat = [
-        (s, a, p, after, r, terminated)
-        for s, by_action in P.items()
-        for a, listed in by_action.items()
-        for p, after, r, terminated in listed
-    ]
-    s, a, p, reached, r, terminated = zip(*flat, strict=True) if flat else ((),) * 6
-    after = [n if ended else x for x, ended in zip(reached, terminated, strict=True)]
-    for what, numbers, size in (("state", s, n), ("action", a, n_actions), ("state", after, n + 1)):
-        if wrong := set(numbers).difference(range(size)):
-            k = next(k for k, x in enumerate(numbers) if x in wrong)
-            raise ValueError(f"P[{s[k]}][{a[k]}] names the {what} {numbers[k]!r}; there are 0 .. {size - 1}")
-    table = Outcomes(
-        np.array(s, np.int64), np.array(a, np.int64), np.array(after, np.int64), np.array(r, float), np.array(p, float)
-    )
+    try:
+        table = _of_gymnasium(P, n, n_actions)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        _refuse_gymnasium(P, n, n_actions)
+        raise
     if start is None:
         start = getattr(env.unwrapped, "initial_state_distrib", None)
     if start is None:
@@ -201,3 +195,40 @@ def from_gymnasium(env: Any, start: Start) -> tuple[Outcomes, int, int, Start]:
         return table, n, n_actions, start
     start = np.asarray(start, dtype=np.float64)
     return table, n, n_actions, np.append(start, 0.0) if start.shape == (n,) else start
+
+
+def _of_gymnasium(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) -> Outcomes:
+    """The table of {s: {a: [(p, s', r, terminated), ...]}}, without a word about what is wrong."""
+    if P.keys() != set(range(n)) or not set().union(*P.values()) <= set(range(n_actions)):
+        raise ValueError
+    listed = [outcomes for of in P.values() for outcomes in of.values()]
+    counts = np.fromiter(map(len, listed), np.int64, len(listed))
+    outcomes = [outcome for some in listed for outcome in some]
+    if set(map(len, outcomes)) != {4}:
+        raise ValueError
+    p, after, reward, terminated = np.fromiter(chain.from_iterable(outcomes), float, 4 * len(outcomes)).reshape(-1, 4).T
+    s = np.repeat(np.fromiter(P, np.int64, n), np.fromiter(map(len, P.values()), np.int64, n))
+    a = np.fromiter(chain.from_iterable(P.values()), np.int64, len(listed))
+    reached = after.astype(np.int64)
+    reached[terminated != 0] = n
+    if reached.min() < 0 or reached.max() > n or ((reached != after) & (terminated == 0)).any():
+        raise ValueError
+    return Outcomes(s.repeat(counts), a.repeat(counts), reached, reward.copy(), p.copy())
+
+
+def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:
+    """Raises ValueError for the first thing that is wrong with a table P."""
+    for s, of in P.items():
+        for a, outcomes in of.items():
+            for outcome in outcomes:
+                try:
+                    p, after, r, terminated = outcome
+                    float(p), float(r)
+                except (TypeError, ValueError):
+                    raise ValueError(
+                        f"P[{s!r}][{a!r}] has the outcome {outcome!r}; it must be (p, s', r, terminated)"
+                    ) from None
+                named = ("state", s, n), ("action", a, n_actions), ("state", n if terminated else after, n + 1)
+                for what, x, size in named:
+                    if x not in range(size):
+                        raise ValueError(f"P[{s!r}][{a!r}] names the {what} {x!r}; there are 0 .. {size - 1}")

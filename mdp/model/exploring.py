@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from mdp.model import build
 from mdp.model.build import Pair, Start
-from mdp.model.table import Label, checked_labels
+from mdp.model.labels import indexed
+from mdp.model.table import Label
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -49,10 +50,10 @@ def from_function(
     if states is None and not (isinstance(start, Mapping) and start):
         raise ValueError("with states=None, start must be {state: probability}: the states are explored from there")
     labels = list(start if states is None and isinstance(start, Mapping) else states or ())
-    index = checked_labels(tuple(labels), "state")
+    index = indexed(tuple(labels), "state")
     if isinstance(actions, Iterable):  # asked first: an Enum can be called, too
         actions = tuple(actions)
-    column = checked_labels(actions if isinstance(actions, tuple) else (), "action")
+    column = indexed(actions if isinstance(actions, tuple) else (), "action")
     pairs = _listed(labels, actions, transition, column)
     table = build.columns(_explored(pairs, labels, index, max_states) if states is None else pairs, index, column)
     return cls(table, states=labels, actions=column, gamma=gamma, start=start, observations=observations)

@@ -46,7 +46,7 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
         "states": [_encode(s) for s in mdp.states],
         "actions": [_encode(a) for a in mdp.actions],
     }
-    arrays = mdp.table._asdict() | {"start": mdp.start, "observations": mdp.observations}
+    arrays = mdp.table.columns()._asdict() | {"start": mdp.start, "observations": mdp.observations}
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:

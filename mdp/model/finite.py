@@ -18,17 +18,9 @@ from scipy import sparse
 
 from mdp.model import arrays, build, exploring, files, simulator
 from mdp.model.build import Start
-from mdp.model.table import (
-    Bools,
-    Floats,
-    Label,
-    Outcomes,
-    checked_gamma,
-    checked_labels,
-    checked_outcomes,
-    checked_start,
-    frozen,
-)
+from mdp.model.checking import sorted_table
+from mdp.model.labels import Labels, checked_gamma, checked_start
+from mdp.model.table import Bools, Floats, Label, Outcomes, Table, frozen
 from mdp.sampling.dynamics import Dynamics
 
 
@@ -37,13 +29,13 @@ class FiniteMDP:
 
     Attributes (arrays are read-only)
     ---------------------------------
-    states, actions     tuples of labels: index <-> label
+    states, actions     tuples of labels: index -> label
     gamma               the discount, in [0, 1]
     start (S,)          Pr(S_0 = s)
     terminal (S,)       bool; no action can be taken there
     admissible (S, A)   bool; a in A(s). All False in a terminal state
     observations (S, ...)  what the agent sees in a state; by default its index. Two states with one row are aliased
-    table               the outcomes, sorted by (s, a, s', r)
+    table               the outcomes, sorted by (s, a, s', r): a `Table`
 
     >>> from mdp import FiniteMDP, evaluate
     >>> m = FiniteMDP.from_outcomes({("rain", "wait"): [(0.5, "rain", -1), (0.5, "sun", -1)]}, gamma=1)
@@ -57,7 +49,7 @@ class FiniteMDP:
 
     def __init__(
         self,
-        outcomes: Outcomes,
+        outcomes: Outcomes | Table,
         *,
         states: Iterable[Label],
         actions: Iterable[Label],
@@ -65,16 +57,14 @@ class FiniteMDP:
         start: Start = None,
         observations: ArrayLike | None = None,
     ) -> None:
-        self.states, self.actions = tuple(states), tuple(actions)
-        self._state_index = checked_labels(self.states, "state")
-        self._action_index = checked_labels(self.actions, "action")
+        self._states, self._actions = Labels(states, "state"), Labels(actions, "action")
         self._gamma = checked_gamma(gamma)
-        self.table = checked_outcomes(outcomes, self.n_actions, self._name)
-        admissible = np.zeros((self.n_states, self.n_actions), bool)
-        admissible[self.table.state, self.table.action] = True
-        self.admissible: Bools = frozen(admissible)
-        self.terminal: Bools = frozen(np.asarray(~admissible.any(axis=1)))
-        self.start: Floats = checked_start(build.start_array(start, self.states), self.terminal, self.states)
+        shape = self.n_states, self.n_actions
+        self.table = outcomes if isinstance(outcomes, Table) else sorted_table(outcomes, shape, self._name)
+        self.admissible: Bools = frozen((self.table.counts > 0).reshape(shape))
+        self.terminal: Bools = frozen(np.asarray(~self.admissible.any(axis=1)))
+        initial = build.start_array(start, self._states)
+        self.start: Floats = checked_start(initial, self.terminal, self._states.at)
         self.observations: NDArray[Any] = _checked_observations(observations, self.n_states)
 
     # ---- constructors ----
@@ -136,8 +126,9 @@ class FiniteMDP:
         return cls(table, states=(*range(n_states), "terminal"), actions=range(n_actions), gamma=gamma, start=initial)
 
     def _replaced(self, **changes: Any) -> FiniteMDP:
-        kept = {name: getattr(self, name) for name in ("states", "actions", "gamma", "start", "observations")}
-        return FiniteMDP(self.table, **(kept | changes))
+        kept = {name: getattr(self, name) for name in ("gamma", "start", "observations")}
+        labels = {"states": self._states.at, "actions": self._actions.at}
+        return FiniteMDP(self.table, **(kept | labels | changes))
 
     def with_gamma(self, gamma: float) -> FiniteMDP:
         """The same MDP with another discount."""
@@ -151,25 +142,35 @@ class FiniteMDP:
         return self._gamma
 
     @property
+    def states(self) -> tuple[Label, ...]:
+        """The labels of the states: index -> label."""
+        return self._states.all
+
+    @property
+    def actions(self) -> tuple[Label, ...]:
+        """The labels of the actions: index -> label."""
+        return self._actions.all
+
+    @property
     def n_states(self) -> int:
         """S, terminal states included."""
-        return len(self.states)
+        return len(self._states)
 
     @property
     def n_actions(self) -> int:
         """A."""
-        return len(self.actions)
+        return len(self._actions)
 
     def state_index(self, s: Label) -> int:
         """The index of a state label. Raises ValueError for a label that is none."""
-        return _index(self._state_index, s, "state")
+        return self._states.index(s)
 
     def action_index(self, a: Label) -> int:
         """The index of an action label. Raises ValueError for a label that is none."""
-        return _index(self._action_index, a, "action")
+        return self._actions.index(a)
 
     def _name(self, s: int, a: int) -> str:
-        return f"p(.|s={self.states[s]!r}, a={self.actions[a]!r})"
+        return build.name(self._states.at[s], self._actions.at[a])
 
     def __repr__(self) -> str:
         return (
@@ -186,41 +187,26 @@ class FiniteMDP:
 
     def outcomes(self, s: Label, a: Label) -> list[tuple[float, Label, float]]:
         """[(probability, s', r), ...] of one pair, by label; empty where a is not in A(s)."""
-        row = self.state_index(s) * self.n_actions + self.action_index(a)
-        t = self.table
-        k = slice(*np.searchsorted(t.state * self.n_actions + t.action, [row, row + 1]))
-        triples = zip(t.p[k].tolist(), t.next[k].tolist(), t.reward[k].tolist(), strict=True)
-        return [(p, self.states[after], r) for p, after, r in triples]
+        t, row = self.table, self.state_index(s) * self.n_actions + self.action_index(a)
+        k = slice(t.starts[row], t.starts[row + 1])
+        triples = zip(t.p[k].tolist(), t.after[k].tolist(), t.reward[k].tolist(), strict=True)
+        return [(p, self._states.at[after], r) for p, after, r in triples]
 
-    @cached_property
+    @property
     def transition(self) -> sparse.csr_array[Any]:
         """P (S*A, S), sparse: Pr(s'|s,a) in row s*A + a; rows of pairs that are not admissible are empty."""
-        t, shape = self.table, (self.n_states * self.n_actions, self.n_states)
-        P = sparse.csr_array((t.p, (t.state * self.n_actions + t.action, t.next)), shape=shape)
-        for part in (P.data, P.indices, P.indptr):
-            frozen(part)
-        return P
+        return self.table.transition
 
-    @cached_property
+    @property
     def expected_reward(self) -> Floats:
         """r(s,a) = sum over s' and r of r p(s',r|s,a), (S, A); 0 where a is not in A(s). S&B equation 3.5."""
-        t, size = self.table, self.n_states * self.n_actions
-        r = np.bincount(t.state * self.n_actions + t.action, weights=t.p * t.reward, minlength=size)
-        return frozen(np.asarray(r, dtype=np.float64).reshape(self.n_states, self.n_actions))
+        return self.table.expected_reward
 
     @cached_property
     def _reward_or_limit(self) -> Floats:
         """r(s,a), and -inf where a is not in A(s); 0 in terminal states."""
         closed = ~self.admissible & ~self.terminal[:, None]
         return np.where(closed, -np.inf, self.expected_reward) if closed.any() else self.expected_reward
-
-    @cached_property
-    def sums(self) -> tuple[int, float]:
-        """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
-        t = self.table
-        first = np.flatnonzero(np.diff(t.state * self.n_actions + t.action, prepend=-1))
-        most = int(np.diff(first, append=len(t.p)).max())
-        return most, float(np.abs(np.add.reduceat(t.p, first) - 1).max())
 
     @cached_property
     def dynamics(self) -> Dynamics:
@@ -251,14 +237,6 @@ class FiniteMDP:
     def load(cls, path: str | os.PathLike[str]) -> FiniteMDP:
         """Read what `save` wrote. Raises ValueError, with the path, for a damaged or foreign file."""
         return files.load(path, cls)
-
-
-def _index(index: dict[Label, int], label: Label, what: str) -> int:
-    try:
-        return index[label]
-    except (KeyError, TypeError):
-        known = ", ".join(map(repr, list(index)[:8])) + (", ..." if len(index) > 8 else "")
-        raise ValueError(f"unknown {what} {label!r}; the {what}s are {known}") from None
 
 
 def _checked_observations(observations: ArrayLike | None, n_states: int) -> NDArray[Any]:
