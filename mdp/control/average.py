@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mdp.control.bound import rounding
-from mdp.control.solving import TIE, greedy, one_hot
-from mdp.model.table import Floats, Ints
+from mdp.control.bound import TIE, rounding
+from mdp.control.howard import one_hot
+from mdp.model.table import Floats, Ints, greedy
 from mdp.prediction.gain import Walk
 from mdp.prediction.graph import proper_policy
 

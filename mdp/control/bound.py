@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 EPS = np.finfo(np.float64).eps
+TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rounding
 NEARLY_TIED = 1e-9  # relative to the largest |v|
 
 
@@ -48,6 +49,16 @@ def rounding(mdp: FiniteMDP, v: Floats) -> float:
     return a + b * float(np.abs(v).max())
 
 
+def uncertain(mdp: FiniteMDP, v: Floats) -> Floats:
+    """What rounding, and rows that do not quite sum to 1, may change in the q of a state, (S,)."""
+    defect = np.abs(mdp.table.total - mdp.admissible.ravel())
+    defect = np.where(defect > 1e-15, defect, 0.0) * np.abs(v).max()
+    size = np.abs(mdp.expected_reward).ravel() + mdp.gamma * (mdp.table.product @ np.abs(v))
+    unit = 2 * (mdp.table.sums[0] + 4) * EPS
+    uncertain: Floats = (unit * size + defect).reshape(mdp.admissible.shape).max(axis=1)
+    return uncertain
+
+
 def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
     """(a, b): `rounding` of v is a + b max|v|.
 
@@ -56,7 +67,7 @@ def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
     """
     most, off = mdp.table.sums
     unit = (most + 4) * EPS
-    return float(unit * np.abs(mdp.table.rewards).max()), float(unit + (off if off > most * EPS else 0.0))
+    return unit * mdp.table.largest_reward, float(unit + (off if off > most * EPS else 0.0))
 
 
 def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:

@@ -12,12 +12,12 @@ most a + b max|v_{t+1}| in one (`lost_in_a_backup`). So q_t and v_t are off by a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mdp.control.bound import lost_in_a_backup
+from mdp.control.progress import Progress
 from mdp.model.table import Bools, Floats
 from mdp.model.unrolling import checked_horizon
 from mdp.prediction.evaluation import check_finite
@@ -36,7 +36,7 @@ class Within(NamedTuple):
     bound: float
 
 
-def backward_induction(mdp: FiniteMDP, horizon: int, show: Callable[[int, float], None]) -> Within:
+def backward_induction(mdp: FiniteMDP, horizon: int, show: Progress) -> Within:
     """The best values and actions of every step, with H steps in all. Ties are those within 2 e_t.
 
     The arrays take 17 S A + 8 S bytes a step. Raises ValueError for a horizon below 1, and rewards whose sums are too

@@ -17,15 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdp.control.bound import EPS, rounding
-from mdp.control.sweeping import Progress
-from mdp.model.table import Bools, Floats, Ints, largest
+from mdp.control.progress import Progress
+from mdp.model.table import Bools, Floats, Ints, greedy, largest
+from mdp.prediction.products import spread
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 ENOUGH = 0.1  # an evaluation ends where the span of its changes is this share of the last improvement's
-MANY = 0.35  # of all rows: from here on it is cheaper to multiply all of them
-MOST = 200  # improvements; rounding may hold the span above what is wanted
+MANY = 0.1  # of all rows that are open, besides one for each state: from here on it is cheaper to multiply all
+AHEAD = 1  # sweeps over all rows before the first policy is taken
+MOST = 200  # improvements
+ROUNDINGS = 2  # of a backup: a span of their size is no progress any more
 PATCHES = 0.02  # of all states: as many may change their action before the rows of the policy are gathered anew
 STALLED = 400  # sweeps that are still to come, by the contraction that was seen, from which on sweeping is given up
 
@@ -40,27 +43,24 @@ class Stalled(Exception):
 class Rows:
     """All pairs (s, a) as rows s A + a: P (S A, S), r (S A,), -inf for pairs that are not admissible.
 
-    A terminal state has one row, which pays 0 and leads nowhere.
+    A terminal state has A rows, which pay 0 and lead nowhere.
     """
 
     def __init__(self, mdp: FiniteMDP) -> None:
         self.S, self.A, self.gamma = mdp.n_states, mdp.n_actions, mdp.gamma
-        self.P: Any = mdp.transition
-        open_ = mdp.admissible.copy()
-        open_[mdp.terminal, 0] = True
-        self.r: Floats = np.where(open_, mdp.expected_reward, -np.inf).ravel()
+        self.P, self.product = mdp.table.product, spread(mdp.table.product)
+        self.r: Floats = mdp.reward_or_limit.ravel()
 
-    def backup(self, v: Floats, rows: Ints | None = None) -> Floats:
-        """q of some rows, or of all."""
-        P, r = (self.P, self.r) if rows is None else (self.P[rows], self.r[rows])
-        q: Floats = P @ v
+    def backup(self, v: Floats) -> Floats:
+        """q, (S, A)."""
+        q: Floats = self.product @ v
         q *= self.gamma
-        q += r
-        return q
+        q += self.r
+        return q.reshape(self.S, self.A)
 
-    def best(self, q: Floats) -> Floats:
-        """max over a of q(s,a), (S,)."""
-        return largest(q.reshape(self.S, self.A))
+    def backup_of(self, rows: Ints, v: Floats) -> Floats:
+        """q of some rows."""
+        return np.asarray(self.r[rows] + self.gamma * (self.P[rows] @ v))
 
 
 class Greedy:
@@ -71,27 +71,28 @@ class Greedy:
         self._gather()
 
     def _gather(self) -> None:
-        self.P, self.r = self.all.P[self.taken], self.all.r[self.taken]
-        self.apart = np.zeros(self.all.S, bool)
-        self._states = np.flatnonzero(self.apart)
+        self.P, self.r = spread(self.all.P[self.taken]), self.all.r[self.taken]
+        self._apart = np.zeros(self.all.S, bool)
+        self._states = np.zeros(0, np.int64)
 
-    def take(self, taken: Ints) -> None:
-        """From now on the rows `taken` (S,)."""
+    def take(self, taken: Ints) -> bool:
+        """From now on the rows `taken` (S,). Whether any is another one."""
         states = np.flatnonzero(taken != self.taken)
-        self.change(states, taken[states])
+        return self.change(states, taken[states])
 
-    def change(self, states: Ints, rows: Ints) -> None:
-        """From now on `rows` in `states`."""
+    def change(self, states: Ints, rows: Ints) -> bool:
+        """From now on `rows` in `states`. Whether any is another one."""
         other = states[rows != self.taken[states]]
         if not len(other):
-            return
+            return False
         self.taken[states] = rows
-        self.apart[other] = True
-        self._states = np.flatnonzero(self.apart)
+        self._apart[other] = True
+        self._states = np.flatnonzero(self._apart)
         if len(self._states) > PATCHES * self.all.S:
             self._gather()
         else:
             self._P, self._r = self.all.P[self.taken[self._states]], self.all.r[self.taken[self._states]]
+        return True
 
     def backup(self, v: Floats) -> Floats:
         """T_pi v."""
@@ -104,59 +105,63 @@ class Greedy:
 
 
 class Contest:
-    """Which rows may be best: `short` (S A,) is by how much each fell short when it was looked at, plus what was then
+    """Which rows may be best: `short` (S, A) is by how much each fell short when it was looked at, plus what was then
     the way of v, `way`; a row is open again where v has gone that far.
+
+    changed: whether the last improvement changed the policy.
     """
 
     def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+        self.rows, self.changed = rows, True
         self.v = np.zeros(rows.S)
+        r = rows.r.reshape(rows.S, rows.A)
         self.way = 64 * EPS * float(np.abs(rows.r[np.isfinite(rows.r)]).max()) / (1 - rows.gamma)  # as q is rounded
-        self.Tv = rows.best(rows.r)  # at v = 0 no product is needed
-        self.policy = Greedy(rows, self._among_all(rows.r))
+        self.first = np.arange(0, rows.S * rows.A, rows.A)
+        q = r  # at v = 0 no product is needed
+        for _ in range(AHEAD):
+            self.v = largest(q)
+            q = rows.backup(self.v)
+        self.policy = Greedy(rows, self._among_all(q))
 
     def _among_all(self, q: Floats) -> Ints:
         """The first best row of each state."""
-        self.short = np.repeat(self.Tv, self.rows.A)
-        self.short -= q
-        taken = np.flatnonzero(self.short == 0)
+        self.Tv = largest(q)
+        self.short = self.Tv[:, None] - q
+        taken = self.first + greedy(q)
         self.short += self.way
-        return taken[first_of(taken // self.rows.A)]
+        return taken
 
     def improve(self, v: Floats) -> Floats:
         """d = T v - v, (S,); the policy is greedy for v from now on."""
         self.way += self.rows.gamma * float(np.ptp(v - self.v))
         self.v = v
         open_ = self.short <= self.way
-        if np.count_nonzero(open_) > MANY * len(open_):
-            q = self.rows.backup(v)
-            self.Tv = self.rows.best(q)
-            self.policy.take(self._among_all(q))
+        if np.count_nonzero(open_) - self.rows.S > MANY * open_.size:
+            self.changed = self.policy.take(self._among_all(self.rows.backup(v)))
         else:
             self.Tv = self.policy.backup(v)
-            self._among(open_, v)
+            self.changed = self._among(open_, v)
         return self.Tv - v
 
-    def _among(self, open_: Bools, v: Floats) -> None:
+    def _among(self, open_: Bools, v: Floats) -> bool:
         """The best of the open rows, in states that have more than one."""
-        A = self.rows.A
-        count = open_[0::A].astype(np.int16)
-        for a in range(1, A):
-            count += open_[a::A]
-        several = count > 1
-        if not several.any():
-            return
-        rows = np.flatnonzero(open_ & np.repeat(several, A))
-        states = np.flatnonzero(several)
-        i = np.repeat(np.arange(len(states)), count[states])
-        q = self.rows.backup(v, rows)
-        top = np.maximum.reduceat(q, np.flatnonzero(first_of(i)))
+        count = open_[:, 0].astype(np.int16)
+        for a in range(1, self.rows.A):
+            count += open_[:, a]
+        states = np.flatnonzero(count > 1)
+        if not len(states):
+            return False
+        s, a = open_[states].nonzero()
+        rows = self.first[states[s]] + a
+        q = self.rows.backup_of(rows, v)
+        top = np.maximum.reduceat(q, np.flatnonzero(first_of(s)))
         self.Tv[states] = top
-        q = top[i] - q
+        q = top[s] - q
         won = np.flatnonzero(q == 0)
-        self.policy.change(states, rows[won[first_of(i[won])]])
+        changed = self.policy.change(states, rows[won[first_of(s[won])]])
         q += self.way
-        self.short[rows] = q
+        self.short.ravel()[rows] = q
+        return changed
 
 
 def first_of(sorted_: Ints) -> Bools:
@@ -167,34 +172,38 @@ def first_of(sorted_: Ints) -> Bools:
 
 
 def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> tuple[Floats, Ints, int, float]:
-    """(v, policy (S,), improvements, bound) at gamma < 1, the bound below `tolerance` where float64 reaches it.
+    """(v, policy (S,), improvements, bound) at gamma < 1, the bound below `tolerance`, or at rounding above it.
 
     Raises Stalled where sweeps contract too slowly.
     """
     rows = Rows(mdp)
     gamma = mdp.gamma
     contest = Contest(rows)
-    d, improvements = contest.Tv.copy(), 1
+    d, improvements = contest.Tv - contest.v, 1 + AHEAD
     to_error = gamma / (1 - gamma) / 2
     while True:
         low, high = float(d.min()), float(d.max())
         error = (high - low) * to_error
+        enough = max(0.9 * tolerance, ROUNDINGS * rounding(mdp, contest.Tv) / (1 - gamma))
         show(improvements, error)
-        if error <= 0.9 * tolerance or improvements > MOST:
+        if error <= enough or improvements > MOST:
             v = np.where(mdp.terminal, 0.0, contest.Tv + gamma / (1 - gamma) * (low + high) / 2)
             return v, contest.policy.taken % rows.A, improvements, error + rounding(mdp, v) / (1 - gamma)
-        v = evaluated(contest, high - low, 0.9 * tolerance / to_error if gamma else np.inf)
+        target = enough / to_error if gamma else np.inf
+        v = evaluated(contest, high - low, max(ENOUGH * (high - low), target) if contest.changed else target)
         d = contest.improve(v)
         improvements += 1
 
 
 def evaluated(contest: Contest, span: float, target: float) -> Floats:
     """T_pi ... T_pi T v: as often as it takes until the changes have a small span."""
-    v, wanted, sweeps, first = contest.Tv, max(ENOUGH * span, target), 0, span
+    v, sweeps, first = contest.Tv, 0, span
+    change = np.empty_like(v)
     while True:
         w = contest.policy.backup(v)
-        now, v, sweeps = float(np.ptp(w - v)), w, sweeps + 1
-        if now <= wanted:
+        np.subtract(w, v, out=change)
+        now, v, sweeps = float(change.max() - change.min()), w, sweeps + 1
+        if now <= target:
             return v
         if sweeps % 50 == 0:
             rate = (now / first) ** (1 / 50)

@@ -203,17 +203,15 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) ->
         raise ValueError
     listed = [outcomes for of in P.values() for outcomes in of.values()]
     counts = np.fromiter(map(len, listed), np.int64, len(listed))
-    outcomes = [outcome for some in listed for outcome in some]
-    if set(map(len, outcomes)) != {4}:
-        raise ValueError
-    p, after, reward, terminated = np.fromiter(chain.from_iterable(outcomes), float, 4 * len(outcomes)).reshape(-1, 4).T
+    columns = zip(*[outcome for some in listed for outcome in some], strict=True)
+    p, after, reward, terminated = (np.fromiter(x, float, len(x)) for x in columns)
     s = np.repeat(np.fromiter(P, np.int64, n), np.fromiter(map(len, P.values()), np.int64, n))
     a = np.fromiter(chain.from_iterable(P.values()), np.int64, len(listed))
     reached = after.astype(np.int64)
     reached[terminated != 0] = n
     if reached.min() < 0 or reached.max() > n or ((reached != after) & (terminated == 0)).any():
         raise ValueError
-    return Outcomes(s.repeat(counts), a.repeat(counts), reached, reward.copy(), p.copy())
+    return Outcomes(s.repeat(counts), a.repeat(counts), reached, reward, p)
 
 
 def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:

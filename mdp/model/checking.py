@@ -75,7 +75,7 @@ def _check_numbers(x: Floats, what: str, least: float, at: Callable[[int], str])
 
 def _summed(t: Table, name: Name, given: Outcomes | None = None) -> Table:
     """The table. Raises ValueError for a pair that does not sum to 1; `given`: pairs that are there, with zeros."""
-    total = t.totals(t.p)
+    total = t.total
     present = t.counts > 0
     if given is not None:
         present[given.state * t.shape[1] + given.action] = True

@@ -59,7 +59,7 @@ class FiniteMDP:
     ) -> None:
         self._states, self._actions = Labels(states, "state"), Labels(actions, "action")
         self._gamma = checked_gamma(gamma)
-        shape = self.n_states, self.n_actions
+        shape = len(self._states), len(self._actions)
         self.table = outcomes if isinstance(outcomes, Table) else sorted_table(outcomes, shape, self._name)
         self.admissible: Bools = frozen((self.table.counts > 0).reshape(shape))
         self.terminal: Bools = frozen(np.asarray(~self.admissible.any(axis=1)))
@@ -154,12 +154,12 @@ class FiniteMDP:
     @property
     def n_states(self) -> int:
         """S, terminal states included."""
-        return len(self._states)
+        return self.table.shape[0]
 
     @property
     def n_actions(self) -> int:
         """A."""
-        return len(self._actions)
+        return self.table.shape[1]
 
     def state_index(self, s: Label) -> int:
         """The index of a state label. Raises ValueError for a label that is none."""
@@ -203,7 +203,7 @@ class FiniteMDP:
         return self.table.expected_reward
 
     @cached_property
-    def _reward_or_limit(self) -> Floats:
+    def reward_or_limit(self) -> Floats:
         """r(s,a), and -inf where a is not in A(s); 0 in terminal states."""
         closed = ~self.admissible & ~self.terminal[:, None]
         return np.where(closed, -np.inf, self.expected_reward) if closed.any() else self.expected_reward
@@ -218,9 +218,9 @@ class FiniteMDP:
 
         -inf where a is not in A(s), 0 in terminal states.
         """
-        q: Floats = (self.transition @ np.asarray(v)).reshape(self.admissible.shape)
-        q *= self.gamma
-        q += self._reward_or_limit
+        q: Floats = (self.table.product @ np.asarray(v)).reshape(self.table.shape)
+        q *= self._gamma
+        q += self.reward_or_limit
         return q
 
     def uniform_policy(self) -> Floats:

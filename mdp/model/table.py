@@ -25,6 +25,7 @@ Label = Hashable
 _T = TypeVar("_T", bound=np.generic)
 
 MOST_INT32 = np.iinfo(np.int32).max
+TINY = 1 << 17  # entries of a matrix that is kept in full, be it as sparse as it may
 
 
 class Outcomes(NamedTuple):
@@ -40,7 +41,7 @@ class Outcomes(NamedTuple):
 class Table:
     """The K outcomes with positive probability, by (s, a, s', r); those of a pair begin at starts[s A + a].
 
-    shape (S, A); starts (S A + 1,), after (K,): s', 32 bits wide where that will do; p (K,); rewards (K,), or (S, A)
+    shape (S, A), size S A; starts (S A + 1,), after (K,): s', 32 bits wide where that will do; p (K,); rewards (K,), or (S, A)
     where R follows from the pair. The columns are those of `Outcomes`, made when they are asked for.
     """
 
@@ -49,7 +50,7 @@ class Table:
     ) -> None:
         small = max(len(p), shape[0]) <= MOST_INT32
         index = np.dtype(np.int32 if small else np.int64)
-        self.shape, self.p, self.rewards = shape, frozen(p), frozen(rewards)
+        self.shape, self.size, self.p, self.rewards = shape, shape[0] * shape[1], frozen(p), frozen(rewards)
         self.starts = frozen(starts.astype(index, copy=False))
         self.after = frozen(after.astype(index, copy=False))
 
@@ -65,7 +66,7 @@ class Table:
     @cached_property
     def pair(self) -> Ints:
         """s A + a, (K,)."""
-        return frozen(self.spread(np.arange(len(self.counts))))
+        return frozen(self.spread(np.arange(self.size)))
 
     @cached_property
     def state(self) -> Ints:
@@ -98,33 +99,34 @@ class Table:
         """The outcomes that a mask (K,) keeps."""
         return Outcomes(*(x[kept] for x in self.columns()))
 
-    @cached_property
-    def _first(self) -> tuple[Ints, Ints]:
-        """The pairs that have outcomes, and where these begin."""
-        pairs = np.flatnonzero(self.counts)
-        return pairs, self.starts[pairs]
-
     def totals(self, x: Floats) -> Floats:
         """sum of x (K,) over the outcomes of each pair, (S A,)."""
-        total = np.zeros(len(self.counts))
-        if len(x):
-            pairs, first = self._first
-            total[pairs] = np.add.reduceat(x, first)
+        if not len(x) or self.counts.all():
+            return np.add.reduceat(x, self.starts[:-1]) if len(x) else np.zeros(self.size)
+        total, pairs = np.zeros(self.size), np.flatnonzero(self.counts)
+        total[pairs] = np.add.reduceat(x, self.starts[pairs])
         return total
+
+    @cached_property
+    def total(self) -> Floats:
+        """What the probabilities of each pair sum to, (S A,): 1 to rounding, 0 where it is not admissible."""
+        return self.totals(self.p)
 
     @cached_property
     def expected_reward(self) -> Floats:
         """r(s,a) = sum over s' and r of r p(s',r|s,a), (S, A)."""
         if self.rewards.ndim == 2:
-            return frozen(self.rewards * self.totals(self.p).reshape(self.shape))
+            return frozen(self.rewards * self.total.reshape(self.shape))
         return frozen(self.totals(self.p * self.rewards).reshape(self.shape))
 
     @cached_property
     def transition(self) -> sparse.csr_array[Any]:
         """Pr(s'|s,a), (S A, S)."""
-        P = sparse.csr_array((self.p, self.after, self.starts), shape=(len(self.counts), self.shape[0]))
+        P = sparse.csr_array((self.p, self.after, self.starts), shape=(self.size, self.shape[0]))
         P.has_sorted_indices = True
-        if not P.has_canonical_format:  # some s' has several rewards
+        if self.rewards.ndim == 2:  # so that no s' stands twice
+            P.has_canonical_format = True
+        if not P.has_canonical_format:
             P = P.copy()
             P.sum_duplicates()
         for part in (P.data, P.indices, P.indptr):
@@ -132,9 +134,23 @@ class Table:
         return P
 
     @cached_property
+    def product(self) -> Any:
+        """`transition` as it multiplies fastest: a full array where it is tiny, or where a third of it is there."""
+        P = self.transition
+        size = P.shape[0] * P.shape[1]
+        if P.nnz == size:
+            return P.data.reshape(P.shape)
+        return frozen(P.toarray()) if size <= max(TINY, 3 * P.nnz) else P
+
+    @cached_property
+    def largest_reward(self) -> float:
+        """max |r|."""
+        return float(np.abs(self.rewards).max(initial=0.0))
+
+    @cached_property
     def sums(self) -> tuple[int, float]:
         """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
-        off = np.abs(self.totals(self.p) - 1)[self._first[0]]
+        off = np.abs(self.total - (self.counts > 0))
         return int(self.counts.max(initial=0)), float(off.max(initial=0.0))
 
 
@@ -152,3 +168,19 @@ def largest(q: Floats) -> Floats:
     for a in range(1, q.shape[1]):
         np.maximum(top, q[:, a], out=top)
     return top
+
+
+def greedy(q: Floats) -> Ints:
+    """The first best action of every state, (S,): the number of actions before it, column by column where they are few.
+
+    q has no nan.
+    """
+    if q.shape[1] > 16 or len(q) < 5_000:
+        return np.asarray(q.argmax(axis=1))
+    top = largest(q)
+    before = q[:, 0] != top
+    best = before.astype(np.int8)
+    for a in range(1, q.shape[1] - 1):
+        before &= q[:, a] != top
+        best += before
+    return best.astype(np.int64)

@@ -90,7 +90,7 @@ class Chain:
             check_proper(mdp, policy.real)
         self.mdp, self.policy = mdp, policy
         self.transition = mixed(mdp, policy)
-        self._solver = Solver(sparse.eye_array(mdp.n_states) - gamma * self.transition)
+        self._solver = Solver.of_chain(self.transition, gamma)
         if gamma == 1:
             self._check_lengths()
 

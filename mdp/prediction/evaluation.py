@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,19 +21,34 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 
-class Evaluation(NamedTuple):
-    """v (S,), q (S, A) and J = sum over s of start(s) v(s). q is -inf where a is not in A(s), 0 in terminal states.
-
-    Within H steps v is (H + 1, S) and q (H, S, A), by the steps that were taken, and J is that of v[0].
-    """
-
+class _Values(NamedTuple):
     v: Floats
     q: Floats
     objective: float
 
 
+class Evaluation(_Values):
+    """v (S,), q (S, A) and J = sum over s of start(s) v(s). q is -inf where a is not in A(s), 0 in terminal states.
+
+    residual: max over s of |r_pi + gamma P_pi v - v|; at gamma < 1 v is within residual / (1 - gamma) of v_pi, and what
+    rounding adds to the residual itself.
+
+    Within H steps v is (H + 1, S) and q (H, S, A), by the steps that were taken, and J is that of v[0].
+    """
+
+    residual: float
+
+    def __new__(cls, v: Floats, q: Floats, objective: float, residual: float) -> Self:
+        self = super().__new__(cls, v, q, objective)
+        self.residual = residual
+        return self
+
+
 def evaluate(mdp: FiniteMDP, policy: ArrayLike, /, *, horizon: int | None = None) -> Evaluation:
-    """v_pi, q_pi and J of a policy (S, A), exact: one sparse direct solve of v = r_pi + gamma P_pi v.
+    """v_pi, q_pi and J of a policy (S, A), exact: one linear solve of v = r_pi + gamma P_pi v, and its residual.
+
+    A full matrix, a sparse one that lies near its diagonal once it is ordered, or BiCGSTAB, refined until its residual
+    is what rounding leaves: whichever suits (mdp.prediction.linear).
 
     horizon     H: what comes within H steps, v_t = r_pi + gamma P_pi v_{t+1} with v_H = 0; the policy may be (H, S, A)
 
@@ -67,7 +82,7 @@ def _within(mdp: FiniteMDP, policy: ArrayLike, H: int) -> Evaluation:
             q[t] = mdp.backup(v[t + 1])
             v[t] = average(pis[t % len(pis)], q[t])
         check_finite(mdp, v[t])
-    return Evaluation(v, q, float(mdp.start @ v[0]))
+    return Evaluation(v, q, float(mdp.start @ v[0]), residual=0.0)  # by construction
 
 
 def values(chain: Chain) -> Evaluation:
@@ -75,7 +90,8 @@ def values(chain: Chain) -> Evaluation:
     with np.errstate(over="ignore", invalid="ignore"):
         v = chain.solve(average(chain.policy, chain.mdp.expected_reward))
     check_finite(chain.mdp, v)
-    return Evaluation(v, chain.mdp.backup(v), float(chain.mdp.start @ v))
+    q = chain.mdp.backup(v)
+    return Evaluation(v, q, float(chain.mdp.start @ v), residual=float(np.abs(average(chain.policy, q) - v).max()))
 
 
 def check_finite(mdp: FiniteMDP, v: Floats) -> None:

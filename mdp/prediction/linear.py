@@ -32,20 +32,29 @@ SINGULAR = "I - gamma P is singular in float64: some state is left too rarely"
 
 
 class Solver:
-    """x with A x = b, or A^T x = b, for a sparse square matrix A (n, n), real or complex.
+    """x with A x = b, or A^T x = b, for a square matrix A (n, n), sparse or full, real or complex.
 
     Raises ValueError where A is singular in float64.
     """
 
     def __init__(self, matrix: Any) -> None:
-        self.matrix = sparse.csr_array(matrix)
         self._dense: Any = None
         self._factor: Any = None
-        n = self.matrix.shape[0]
-        if n <= DENSE:
-            self._dense = _dense(self.matrix)
-        elif _bandwidth_cost(self.matrix) <= AFFORDED:
+        if isinstance(matrix, np.ndarray) or matrix.shape[0] <= DENSE:
+            self._dense = _dense(matrix if isinstance(matrix, np.ndarray) else matrix.toarray())
+            return
+        self.matrix = sparse.csr_array(matrix)
+        if _bandwidth_cost(self.matrix) <= AFFORDED:
             self._factor = _factorised(self.matrix)
+
+    @classmethod
+    def of_chain(cls, P: Any, gamma: float) -> Solver:
+        """With I - gamma P, for P (n, n), sparse or full."""
+        if not isinstance(P, np.ndarray):
+            return cls(sparse.eye_array(P.shape[0], format="csr") - gamma * P)
+        A = P * -gamma
+        A.ravel()[:: len(A) + 1] += 1
+        return cls(A)
 
     def solve(self, b: Array, *, transposed: bool = False) -> Array:
         """b is (n,) or (n, K)."""
@@ -91,7 +100,7 @@ def _dense(A: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error", LinAlgWarning)
         try:
-            return lu_factor(A.toarray(), check_finite=False)
+            return lu_factor(A, check_finite=False)
         except LinAlgWarning:
             raise ValueError(SINGULAR) from None
 

@@ -30,8 +30,7 @@ class Exactrl:
         return ("evaluate" if problem.average else "solve",)
 
     def inputs(self, problem: Problem) -> Any:
-        A = problem.r.shape[1]
-        return problem.P if problem.P.ndim == 3 else [problem.P[a::A] for a in range(A)]
+        return problem.P
 
     def model(self, problem: Problem, P: Any, _: str) -> Any:
         if problem.env is not None:

@@ -51,6 +51,7 @@ FORMS: dict[str, Callable[[Floats, Floats], tuple[Any, Any]]] = {
     "sparse P": lambda P, R: (by_action(P), R),
     "sparse R": lambda P, R: (P, by_action(R)),
     "both sparse": lambda P, R: (tuple(by_action(P)), by_action(R)),
+    "one sparse P": lambda P, R: (sparse.csr_array(P.reshape(-1, len(P))), R),
     "coo matrices": lambda P, R: ([sparse.coo_matrix(x) for x in by_action(P)], by_action(R)),
     "lists": lambda P, R: (P.tolist(), R.tolist()),
     "arrays of sparse arrays": lambda P, R: (objects(by_action(P)), objects(by_action(R))),
@@ -66,6 +67,40 @@ def test_arrays_say_what_outcomes_say(make: Callable[[], FiniteMDP], form: str) 
         P, R, gamma=m.gamma, start=m.start, terminal=m.terminal, admissible=m.admissible | m.terminal[:, None]
     )
     assert_same(m, again)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
+def test_what_a_model_hands_out_makes_it_again(kind: Callable[[Any], Any]) -> None:
+    m = recycling_robot()
+    assert solve(FiniteMDP.from_arrays(kind(m.transition), m.expected_reward, gamma=m.gamma, admissible=m.admissible)).v.tolist() == solve(m).v.tolist()
+
+
+def test_arrays_are_copied_and_kept_small() -> None:
+    """Whoever changes what was given changes no model; indices are 32 bits wide, numbered labels are a range."""
+    P = sparse.csr_array(([0.5, 0.5, 1.0], [0, 1, 1], [0, 2, 3]), shape=(2, 2))
+    R = np.array([[1.0], [2.0]])
+    m = FiniteMDP.from_arrays(P, R, gamma=0.5)
+    before = solve(m).v.copy()
+    P.data[:], P.indices[:], R[:] = 0, 0, 9
+    np.testing.assert_array_equal(solve(m.with_gamma(0.5)).v, before)
+    assert m.table.after.dtype == m.table.starts.dtype == np.int32
+    assert m.table.next.dtype == np.int64
+    assert m.table.rewards.shape == (2, 1)
+    assert m.states == (0, 1)
+    assert (m.state_index(1), m.state_index(np.int64(1))) == (1, 1)  # type: ignore[arg-type]
+    for wrong in (2, -1, "0", None, [0]):
+        with pytest.raises(ValueError, match=r"unknown state .*; the states are 0, 1"):
+            m.state_index(wrong)  # type: ignore[arg-type]
+
+
+def test_as_many_rewards_as_pairs_and_outcomes() -> None:
+    """Two outcomes of one pair, none of another: one reward for each outcome, not for each pair."""
+    m = FiniteMDP.from_outcomes({("s", "a"): [(0.5, "s", 1.0), (0.5, "t", 3.0)]}, gamma=0.5, states=["s", "t"])
+    assert len(m.table.p) == m.n_states * m.n_actions
+    assert m.expected_reward.tolist() == [[2.0], [0.0]]
+    by_pair = FiniteMDP.from_arrays([[[0.5, 0.5]], [[0, 1]]], [[2.0], [0.0]], gamma=0.5)
+    assert by_pair.expected_reward.tolist() == [[2.0], [0.0]]
+    assert by_pair.table.reward.tolist() == [2.0, 2.0]
 
 
 def corridor_arrays(loops: bool = True) -> tuple[Floats, Floats]:
