@@ -12,7 +12,7 @@ Porteus 1971): the middle is the better v, half the span its error. `solve` prov
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -146,8 +146,8 @@ class Contest:
     def _among(self, open_: Bools, v: Floats) -> bool:
         """The best of the open rows, in states that have more than one."""
         count = open_[:, 0].astype(np.int16)
-        for a in range(1, self.rows.A):
-            count += open_[:, a]
+        for column in open_.T[1:]:
+            count += column
         states = np.flatnonzero(count > 1)
         if not len(states):
             return False

@@ -45,8 +45,8 @@ def from_arrays(
 
     What others take: pymdptoolbox has the action first, so swap the axes of P (A, S, S), P.swapaxes(0, 1), and of
     R (A, S, S); its sparse lists, R (S,) and R (S, A) are read as they are. QuantEcon's product form is
-    from_arrays(ddp.Q, ddp.R, gamma=ddp.beta); its state-action-pair form is read by `from_pairs`. R may be a sequence of
-    sparse matrices (S, S), too.
+    from_arrays(ddp.Q, ddp.R, gamma=ddp.beta); its state-action-pair form is read by `from_pairs`. R may be a sequence
+    of sparse matrices (S, S), too.
 
     Raises ValueError as `from_outcomes`, and for shapes that do not fit one another.
 
@@ -298,6 +298,6 @@ def _check_terminal(
         k = next((k for k in entries if P.indices[k] != s or paid[k]), entries[0])
         raise ValueError(
             f"state {states[s]!r} is given as terminal, but action {actions[a]!r} leads to state "
-            f"{states[P.indices[k]]!r} with probability {P.data[k]:g} and reward {paid[k]:g}; its rows must be zero, or "
-            f"stay there surely with reward 0"
+            f"{states[P.indices[k]]!r} with probability {P.data[k]:g} and reward {paid[k]:g}; its rows must be zero, "
+            f"or stay there surely with reward 0"
         )

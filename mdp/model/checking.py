@@ -36,7 +36,8 @@ def sorted_table(o: Outcomes, shape: tuple[int, int], name: Name) -> Table:
         first = np.flatnonzero(new)
         pair, after, reward, p = pair[first], after[first], reward[first], np.add.reduceat(p, first)
     if not p.all():
-        pair, after, reward, p = (x[p > 0] for x in (pair, after, reward, p))
+        kept = p > 0
+        pair, after, reward, p = pair[kept], after[kept], reward[kept], p[kept]
     starts = np.zeros(S * A + 1, np.int64)
     np.cumsum(np.bincount(pair, minlength=S * A), out=starts[1:])
     return _summed(Table(shape, starts, np.array(after), np.array(p), reward + 0.0), name, o)

@@ -37,12 +37,16 @@ class Outcomes(NamedTuple):
     reward: Floats
     p: Floats
 
+    def where(self, kept: Bools) -> Outcomes:
+        """The outcomes that a mask (K,) keeps."""
+        return Outcomes(self.state[kept], self.action[kept], self.next[kept], self.reward[kept], self.p[kept])
+
 
 class Table:
     """The K outcomes with positive probability, by (s, a, s', r); those of a pair begin at starts[s A + a].
 
-    shape (S, A), size S A; starts (S A + 1,), after (K,): s', 32 bits wide where that will do; p (K,); rewards (K,), or (S, A)
-    where R follows from the pair. The columns are those of `Outcomes`, made when they are asked for.
+    shape (S, A), size S A; starts (S A + 1,), after (K,): s', 32 bits wide where that will do; p (K,); rewards (K,),
+    or (S, A) where R follows from the pair. The columns are those of `Outcomes`, made when they are asked for.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class Table:
 
     def where(self, kept: Bools) -> Outcomes:
         """The outcomes that a mask (K,) keeps."""
-        return Outcomes(*(x[kept] for x in self.columns()))
+        return self.columns().where(kept)
 
     def totals(self, x: Floats) -> Floats:
         """sum of x (K,) over the outcomes of each pair, (S A,)."""
@@ -183,4 +187,4 @@ def greedy(q: Floats) -> Ints:
     for a in range(1, q.shape[1] - 1):
         before &= q[:, a] != top
         best += before
-    return best.astype(np.int64)
+    return np.asarray(best, dtype=np.int64)

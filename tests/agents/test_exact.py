@@ -173,7 +173,7 @@ def test_regularised_objective_is_j_with_other_rewards(m: str) -> None:
         extra = np.where(pi > 0, -kl * (np.log(pi) - np.log(ref)) - entropy * np.log(pi), 0.0)
     t = mdp.table
     shifted = FiniteMDP(
-        t._replace(reward=t.reward + extra[t.state, t.action]),
+        t.columns()._replace(reward=t.reward + extra[t.state, t.action]),
         states=mdp.states, actions=mdp.actions, gamma=mdp.gamma, start=mdp.start,
     )  # fmt: skip
     value = regularised_objective(policy, mdp, kl=kl, reference=reference, entropy=entropy)

@@ -72,7 +72,8 @@ def test_arrays_say_what_outcomes_say(make: Callable[[], FiniteMDP], form: str) 
 @pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
 def test_what_a_model_hands_out_makes_it_again(kind: Callable[[Any], Any]) -> None:
     m = recycling_robot()
-    assert solve(FiniteMDP.from_arrays(kind(m.transition), m.expected_reward, gamma=m.gamma, admissible=m.admissible)).v.tolist() == solve(m).v.tolist()
+    again = FiniteMDP.from_arrays(kind(m.transition), m.expected_reward, gamma=m.gamma, admissible=m.admissible)
+    assert solve(again).v.tolist() == solve(m).v.tolist()
 
 
 def test_arrays_are_copied_and_kept_small() -> None:
@@ -87,7 +88,7 @@ def test_arrays_are_copied_and_kept_small() -> None:
     assert m.table.next.dtype == np.int64
     assert m.table.rewards.shape == (2, 1)
     assert m.states == (0, 1)
-    assert (m.state_index(1), m.state_index(np.int64(1))) == (1, 1)  # type: ignore[arg-type]
+    assert (m.state_index(1), m.state_index(np.int64(1))) == (1, 1)
     for wrong in (2, -1, "0", None, [0]):
         with pytest.raises(ValueError, match=r"unknown state .*; the states are 0, 1"):
             m.state_index(wrong)  # type: ignore[arg-type]
