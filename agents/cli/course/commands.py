@@ -6,6 +6,7 @@ import importlib.util
 import runpy
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -42,8 +43,22 @@ def tutorials(
         raise ValueError(f"there is no tutorial {n}; there are {min(found)} to {max(found)}")
     if importlib.util.find_spec("marimo") is None:
         raise ValueError("the tutorials need marimo: pip install 'exactrl[tutorials]'")
+    Thread(target=warmed_up, args=[found[n].path], daemon=True).start()
     sys.argv = ["marimo", "edit" if edit else "run", str(found[n].path), *context.args]
     runpy.run_module("marimo", run_name="__main__", alter_sys=True)  # in this process, which has imported torch already
+
+
+def warmed_up(page: Path) -> None:
+    """Import what the page will, and draw a first picture: some seconds' work, while the browser reads its scripts."""
+    import gymnasium  # noqa: F401
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    import envs  # noqa: F401
+    from mdp.plot import panels
+
+    FigureCanvasAgg(panels()[0]).draw()
+    if "Reinforce" in page.read_text():
+        import torch._dynamo  # noqa: F401  torch's optimisers do, when the first is made
 
 
 def listed(found: list[Notebook]) -> Table:
