@@ -50,7 +50,7 @@ def picture(figure: Figure) -> mo.Html:
     if layout := figure.get_layout_engine():
         layout.execute(figure)
         figure.set_layout_engine("none")
-    canvas.print_png(png)
+    canvas.print_png(png)  # type: ignore[no-untyped-call]
     data = base64.b64encode(png.getvalue()).decode()
     return mo.Html(f'<img src="data:image/png;base64,{data}" style="width: {85 * wide:.0f}px; max-width: 100%">')
 

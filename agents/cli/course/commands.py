@@ -56,7 +56,7 @@ def warmed_up(page: Path) -> None:
     import envs  # noqa: F401
     from mdp.plot import panels
 
-    FigureCanvasAgg(panels()[0]).draw()
+    FigureCanvasAgg(panels()[0]).draw()  # type: ignore[no-untyped-call]
     if "Reinforce" in page.read_text():
         import torch._dynamo  # noqa: F401  torch's optimisers do, when the first is made
 
