@@ -58,7 +58,9 @@ def warmed_up(page: Path) -> None:
 
     FigureCanvasAgg(panels()[0]).draw()  # type: ignore[no-untyped-call]
     if "Reinforce" in page.read_text():
-        import torch._dynamo  # noqa: F401  torch's optimisers do, when the first is made
+        import torch
+
+        torch.optim.SGD([torch.zeros(1)], lr=1.0)  # the first optimiser imports for seconds
 
 
 def listed(found: list[Notebook]) -> Table:
