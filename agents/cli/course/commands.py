@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import runpy
 import sys
 from pathlib import Path
 from threading import Thread
 from typing import Annotated
 
+import torch
 import typer
 from rich import box
 from rich.console import Console
@@ -19,6 +21,7 @@ from agents.cli.course import grading
 from agents.cli.course.places import Notebook, notebooks
 from agents.cli.options import Out
 from agents.cli.records import wrote
+from mdp.plot import panels
 
 console = Console()
 
@@ -49,18 +52,12 @@ def tutorials(
 
 
 def warmed_up(page: Path) -> None:
-    """Import what the page will, and draw a first picture: some seconds' work, while the browser reads its scripts."""
-    import gymnasium  # noqa: F401
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    import envs  # noqa: F401
-    from mdp.plot import panels
-
-    FigureCanvasAgg(panels()[0]).draw()  # type: ignore[no-untyped-call]
+    """Draw a first picture, and make a first optimiser where the page will: they import for seconds, while the browser
+    reads its scripts.
+    """
+    panels()[0].savefig(io.BytesIO(), format="png")
     if "Reinforce" in page.read_text():
-        import torch
-
-        torch.optim.SGD([torch.zeros(1)], lr=1.0)  # the first optimiser imports for seconds
+        torch.optim.SGD([torch.zeros(1)], lr=1.0)
 
 
 def listed(found: list[Notebook]) -> Table:
