@@ -44,7 +44,7 @@ PAGE = """<!DOCTYPE html>
 <style>
 body {{ font: 17px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }}
 table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ border-bottom: 1px solid #ccc; padding: .3em .7em; text-align: left }}
-code, pre {{ background: #f3f3f3; padding: .1em .3em }} pre {{ padding: .7em; overflow-x: auto }} a {{ color: #0072B2 }}
+code, pre {{ background: #f3f3f3; padding: .1em .3em }} pre {{ padding: .7em; overflow-x: auto }} pre code {{ padding: 0 }} a {{ color: #0072B2 }}
 </style></head><body>
 <p><a href="index.html">The course</a> &middot; <a href="TEACHING.html">For teachers</a> &middot;
 <a href="notebooks/">Notebooks for Jupyter and marimo</a> &middot;

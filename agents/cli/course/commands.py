@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import runpy
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
+import torch
 import typer
 from rich import box
 from rich.console import Console
@@ -18,6 +21,7 @@ from agents.cli.course import grading
 from agents.cli.course.places import Notebook, notebooks
 from agents.cli.options import Out
 from agents.cli.records import wrote
+from mdp.plot import panels
 
 console = Console()
 
@@ -42,8 +46,18 @@ def tutorials(
         raise ValueError(f"there is no tutorial {n}; there are {min(found)} to {max(found)}")
     if importlib.util.find_spec("marimo") is None:
         raise ValueError("the tutorials need marimo: pip install 'exactrl[tutorials]'")
+    Thread(target=warmed_up, args=[found[n].path], daemon=True).start()
     sys.argv = ["marimo", "edit" if edit else "run", str(found[n].path), *context.args]
     runpy.run_module("marimo", run_name="__main__", alter_sys=True)  # in this process, which has imported torch already
+
+
+def warmed_up(page: Path) -> None:
+    """Draw a first picture, and make a first optimiser where the page will: they import for seconds, while the browser
+    reads its scripts.
+    """
+    panels()[0].savefig(io.BytesIO(), format="png")
+    if "Reinforce" in page.read_text():
+        torch.optim.SGD([torch.zeros(1)], lr=1.0)
 
 
 def listed(found: list[Notebook]) -> Table:

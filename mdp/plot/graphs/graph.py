@@ -36,7 +36,7 @@ def plot_graph(
     draw_graph(axes, mdp, graph, v=v, policy=policy, scale=scale)
     wide, tall = figure.get_size_inches()
     beside = figure.add_axes((1 - 0.8 / wide, 0.12, 0.14 / wide, 0.88 - 0.7 / tall))
-    figure.colorbar(scale.mappable, cax=beside, label="v")
+    figure.colorbar(scale.mappable, cax=beside).set_label("v", rotation=0, labelpad=10)
     figure.text(0.5, 1 - 0.1 / tall, title + hidden_note(mdp, graph), ha="center", va="top", fontsize=10)
     return figure
 
