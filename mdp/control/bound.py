@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.model.table import Bools, Floats, Outcomes, largest
+from mdp.model.table import EPS, Bools, Floats, Outcomes, largest
 from mdp.prediction.chain import Chain
 from mdp.prediction.evaluation import average
 from mdp.prediction.graph import end_components
@@ -22,7 +22,6 @@ from mdp.prediction.graph import end_components
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
-EPS = np.finfo(np.float64).eps
 TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rounding
 NEARLY_TIED = 1e-9  # relative to the largest |v|
 

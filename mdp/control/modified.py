@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.control.bound import EPS, rounding
+from mdp.control.bound import rounding
 from mdp.control.progress import Progress
-from mdp.model.table import Bools, Floats, Ints, greedy, largest
+from mdp.model.table import EPS, Bools, Floats, Ints, greedy, largest
 from mdp.prediction.products import spread
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ Bools = NDArray[np.bool_]
 Label = Hashable
 _T = TypeVar("_T", bound=np.generic)
 
+EPS = np.finfo(np.float64).eps
 MOST_INT32 = np.iinfo(np.int32).max
 TINY = 1 << 17  # entries of a matrix that is kept in full, be it as sparse as it may
 
@@ -120,7 +121,8 @@ class Table:
     def expected_reward(self) -> Floats:
         """r(s,a) = sum over s' and r of r p(s',r|s,a), (S, A)."""
         if self.rewards.ndim == 2:
-            return frozen(self.rewards * self.total.reshape(self.shape))
+            most, off = self.sums
+            return self.rewards if off <= most * EPS else frozen(self.rewards * self.total.reshape(self.shape))
         return frozen(self.totals(self.p * self.rewards).reshape(self.shape))
 
     @cached_property
@@ -149,13 +151,14 @@ class Table:
     @cached_property
     def largest_reward(self) -> float:
         """max |r|."""
-        return float(np.abs(self.rewards).max(initial=0.0))
+        return max(float(self.rewards.max(initial=0.0)), -float(self.rewards.min(initial=0.0)))
 
     @cached_property
     def sums(self) -> tuple[int, float]:
         """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
-        off = np.abs(self.total - (self.counts > 0))
-        return int(self.counts.max(initial=0)), float(off.max(initial=0.0))
+        present = self.total[self.counts > 0] if (self.counts == 0).any() else self.total
+        off = max(1 - present.min(initial=1.0), present.max(initial=1.0) - 1)
+        return int(self.counts.max(initial=0)), float(off)
 
 
 def frozen(array: NDArray[_T]) -> NDArray[_T]:

@@ -143,4 +143,4 @@ def sweeps(mdp: FiniteMDP, policy: ArrayLike | None = None, /) -> Iterator[Float
 
 def average(pi: Floats, q: Floats) -> Floats:
     """sum over a of pi(a|s) q(s,a), (S,): actions that are never taken do not count, be their q -inf."""
-    return np.asarray((pi * np.where(pi > 0, q, 0.0)).sum(axis=1))
+    return np.asarray(np.einsum("sa,sa->s", pi, np.where(pi > 0, q, 0.0)))

@@ -21,13 +21,14 @@ from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import bicgstab, splu
 
+from mdp.model.table import EPS
+
 Array = NDArray[Any]
 
 DENSE = 400  # rows up to which a matrix is factorised as a full one
 PER_BAND, PER_ROW, AFFORDED = 1.2e-8, 1e-6, 4.0  # seconds of sparse LU: PER_BAND bandwidth^3 + PER_ROW n
 MOST_PRODUCTS = 2_000  # of BiCGSTAB, in one round
 ROUNDS = 30  # of refinement
-EPS = np.finfo(np.float64).eps
 SINGULAR = "I - gamma P is singular in float64: some state is left too rarely"
 
 
@@ -44,7 +45,7 @@ class Solver:
             self._dense = _dense(matrix if isinstance(matrix, np.ndarray) else matrix.toarray())
             return
         self.matrix = sparse.csr_array(matrix)
-        if _bandwidth_cost(self.matrix) <= AFFORDED:
+        if _is_cheap(self.matrix):
             self._factor = _factorised(self.matrix)
 
     @classmethod
@@ -62,7 +63,7 @@ class Solver:
         if self._dense is not None:
             return np.asarray(lu_solve(self._dense, b, trans=int(transposed), check_finite=False))
         if self._factor is not None:
-            return np.asarray(self._factor.solve(b, "T" if transposed else "N"))
+            return self._by_factor(b, transposed)
         A = sparse.csr_array(self.matrix.T) if transposed else self.matrix
         if b.ndim == 1:
             return self._iterated(A, b, transposed)
@@ -73,8 +74,12 @@ class Solver:
         x = refined(A, b)
         if x is None:
             self._factor = _factorised(self.matrix)
-            return np.asarray(self._factor.solve(b, "T" if transposed else "N"))
+            return self._by_factor(b, transposed)
         return x
+
+    def _by_factor(self, b: Array, transposed: bool) -> Array:
+        """The factors are those of A^T."""
+        return np.asarray(self._factor.solve(b, "N" if transposed else "T"))
 
 
 def refined(A: Any, b: Array) -> Array | None:
@@ -105,20 +110,26 @@ def _dense(A: Any) -> Any:
             raise ValueError(SINGULAR) from None
 
 
-def _factorised(A: Any) -> Any:
+def _factorised(A: sparse.csr_array[Any]) -> Any:
+    """Sparse LU of A^T, which by columns is what A is by rows."""
+    by_columns = sparse.csc_array((A.data, A.indices, A.indptr), shape=A.shape)
     try:
-        return splu(sparse.csc_array(A), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, relax=1, panel_size=4,
+        return splu(by_columns, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, relax=1, panel_size=1,
                     options={"SymmetricMode": True})  # fmt: skip
     except RuntimeError:
         raise ValueError(SINGULAR) from None
 
 
-def _bandwidth_cost(A: Any) -> float:
-    """Seconds, about, that sparse LU takes."""
-    n = A.shape[0]
-    pattern = sparse.csr_array((np.ones(A.nnz, np.int8), A.indices, A.indptr), shape=A.shape)
+def _is_cheap(A: sparse.csr_array[Any]) -> bool:
+    """Whether sparse LU takes a few seconds at most, by the bandwidth as it is, or as it can be made."""
+    n, row = A.shape[0], np.repeat(np.arange(A.shape[0], dtype=A.indices.dtype), np.diff(A.indptr))
+
+    def seconds(i: Array, j: Array) -> float:
+        return float(PER_BAND * int(np.abs(i - j).max(initial=0)) ** 3 + PER_ROW * n)
+
+    if seconds(row, A.indices) <= AFFORDED:
+        return True
+    pattern = sparse.csr_matrix((np.ones(A.nnz, np.int8), A.indices, A.indptr), shape=A.shape)
     place = np.empty(n, np.int64)
-    place[reverse_cuthill_mckee(sparse.csr_matrix(pattern))] = np.arange(n)
-    row = np.repeat(place, np.diff(A.indptr))
-    band = int(np.abs(row - place[A.indices]).max(initial=0))
-    return float(PER_BAND * band**3 + PER_ROW * n)
+    place[reverse_cuthill_mckee(pattern)] = np.arange(n)
+    return seconds(place[row], place[A.indices]) <= AFFORDED

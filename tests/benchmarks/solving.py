@@ -96,10 +96,13 @@ def compared(workload: str, rounds: int, limit: float) -> dict[str, Any]:
     return {"trials": tried, "runs": runs}
 
 
-def scaling(largest: int, limit: float) -> list[dict[str, Any]]:
-    """Sparse Garnets of 10^2, 10^3, ... states, by exactrl and by QuantEcon."""
+def scaling(largest: int, limit: float) -> dict[str, list[dict[str, Any]]]:
+    """Sparse Garnets of 10^2, 10^3, ... states, by exactrl and by QuantEcon; successors anywhere, or near by."""
     sizes = [10**k for k in range(2, 8) if 10**k <= largest]
-    return [{"states": S} | {x: run(x, str(S), limit) for x in ("exactrl", "quantecon")} for S in sizes]
+    return {
+        graph: [{"states": S} | {x: run(x, f"{S}{name}", limit) for x in ("exactrl", "quantecon")} for S in sizes]
+        for graph, name in (("anywhere", ""), ("near by", " near"))
+    }
 
 
 def main() -> None:

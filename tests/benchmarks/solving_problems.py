@@ -43,9 +43,14 @@ def dense_garnet(S: int, A: int, gamma: float) -> Problem:
     return Problem(_pieces(S * A, S, rng).reshape(S, A, S), rng.standard_normal((S, A)), gamma)
 
 
-def sparse_garnet(S: int, A: int, b: int, gamma: float) -> Problem:
+def sparse_garnet(S: int, A: int, b: int, gamma: float, near: int | None = None) -> Problem:
+    """near: s' lies within so many states of s, round a ring; None: anywhere."""
     rng = np.random.default_rng(0)
-    after, starts = rng.integers(S, size=S * A * b, dtype=np.int32), np.arange(0, S * A * b + 1, b)
+    after = rng.integers(2 * near + 1 if near else S, size=S * A * b, dtype=np.int32)
+    starts = np.arange(0, S * A * b + 1, b)
+    if near:
+        after += np.repeat(np.arange(S, dtype=np.int32) + (S - near), A * b)
+        after %= S
     P = sparse.csr_array((_pieces(S * A, b, rng).ravel(), after, starts.astype(np.int32)), shape=(S * A, S))
     P.sum_duplicates()
     return Problem(P, rng.standard_normal((S, A)), gamma)
@@ -115,6 +120,8 @@ def by_pairs(S: int, A: int, s: Any, a: Any, after: Any, p: Any, r: Any) -> tupl
     return sparse.csr_array((p, (s * A + a, after)), shape=(S * A, S)), R.reshape(S, A)
 
 
+NEAR = 1_000  # states
+
 WORKLOADS: dict[str, Callable[[], Problem]] = {
     "W1": lambda: dense_garnet(500, 10, 0.95),
     "W2": lambda: sparse_garnet(100_000, 4, 5, 0.99),
@@ -126,5 +133,10 @@ WORKLOADS: dict[str, Callable[[], Problem]] = {
 
 
 def problem(name: str) -> Problem:
-    """A workload, or the sparse Garnet with as many states as the name says, 4 actions, 5 successors, gamma .95."""
-    return WORKLOADS[name]() if name in WORKLOADS else sparse_garnet(int(name), 4, 5, 0.95)
+    """A workload, or a sparse Garnet with 4 actions, 5 successors and gamma .95: "1000" has 1,000 states and successors
+    anywhere, "1000 near" has them within 1,000 states round a ring.
+    """
+    if name in WORKLOADS:
+        return WORKLOADS[name]()
+    size, *near = name.split()
+    return sparse_garnet(int(size), 4, 5, 0.95, near=min(NEAR, int(size) // 2 - 1) if near else None)

@@ -5,7 +5,7 @@
 LIBRARY: exactrl, quantecon, mdpsolver, mdptoolbox. WORKLOAD: as in solving_problems.py, or a number of states. A model
 object is built and solved, and then others, each fresh, for about a second; all are timed, the imports are not.
 `before` and `peak`: bytes held at most until the first solve, and until its end. A process whose first model takes more
-than `limit` seconds ends by SIGALRM; its address space is limited to 12 GB.
+than `limit` seconds ends by SIGALRM; its address space is limited to 16 GB.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from scipy import sparse
 from tests.benchmarks.solving_libraries import LIBRARIES
 from tests.benchmarks.solving_problems import Floats, Problem, problem
 
-MEMORY = 12 * 2**30
+MEMORY = 16 * 2**30
 WARM, MOST = 1.0, 25  # CPU seconds for further models; how many at most
 
 
