@@ -142,11 +142,14 @@ class Table:
     @cached_property
     def product(self) -> Any:
         """`transition` as it multiplies fastest: a full array where it is tiny, or where a third of it is there."""
+        size = self.size * self.shape[0]
+        if size <= TINY:
+            places = self.pair * self.shape[0] + self.after
+            return frozen(np.bincount(places, self.p, minlength=size).reshape(self.size, -1))
         P = self.transition
-        size = P.shape[0] * P.shape[1]
         if P.nnz == size:
             return P.data.reshape(P.shape)
-        return frozen(P.toarray()) if size <= max(TINY, 3 * P.nnz) else P
+        return frozen(P.toarray()) if size <= 3 * P.nnz else P
 
     @cached_property
     def largest_reward(self) -> float:
@@ -178,16 +181,19 @@ def largest(q: Floats) -> Floats:
 
 
 def greedy(q: Floats) -> Ints:
-    """The first best action of every state, (S,): the number of actions before it, column by column where they are few.
+    """The first best action of every state, (S,)."""
+    return best(q)[1] if q.shape[1] <= 16 and len(q) >= 5_000 else np.asarray(q.argmax(axis=1))
 
-    q has no nan.
+
+def best(q: Floats) -> tuple[Floats, Ints]:
+    """(max over a of q(s,a), its first action), (S,) each; the action is the number of actions before it.
+
+    For many states and few actions. q has no nan.
     """
-    if q.shape[1] > 16 or len(q) < 5_000:
-        return np.asarray(q.argmax(axis=1))
     top = largest(q)
     before = q[:, 0] != top
-    best = before.astype(np.int8)
+    first = before.astype(np.int8 if q.shape[1] < 128 else np.int64)
     for a in range(1, q.shape[1] - 1):
         before &= q[:, a] != top
-        best += before
-    return np.asarray(best, dtype=np.int64)
+        first += before
+    return top, first.astype(np.int64)

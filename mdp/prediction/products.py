@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-WORTH = 300_000  # entries from which on a product takes longer than handing it over
+WORTH = 4_000_000  # entries from which on memory is slow enough for two to read it
 
 
 class Spread:

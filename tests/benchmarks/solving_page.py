@@ -55,13 +55,14 @@ One try each, stopped early where another method of the library was right in far
 
 ![CPU seconds and memory against the number of outcomes](solving.png)
 
-| successors | states | outcomes | building | solving | iterations | ns an outcome | MB before the solve | at most | QuantEcon |
+| successors | states | outcomes | building | solving | iterations | ns an outcome | MB before | at most | QuantEcon |
 |---|---|---|---|---|---|---|---|---|---|
 {sizes}
 
-Sparse Garnets, 4 actions, 5 successors, gamma .95; CPU seconds of one process each, of further models where there
-was time for some. QuantEcon: modified policy iteration, solving. Successors anywhere are read from v at random places,
-which cost the more the less of v a cache holds, whoever reads; near by (within 1,000 states) v is read in order.
+Sparse Garnets, 4 actions, 5 successors, gamma .95; CPU seconds of one process each, of further models where there was
+time for some; memory before the solve, and at most. QuantEcon: modified policy iteration, solving. Successors anywhere
+are read from v at random places, which cost the more the less of v a cache holds, whoever reads; near by (within 1,000
+states) v is read in order.
 """
 
 
