@@ -13,7 +13,7 @@ import numpy as np
 
 from mdp.control.bound import uncertain
 from mdp.control.progress import Progress
-from mdp.control.small import exact_value
+from mdp.control.turns import exact_value
 from mdp.model.table import Floats, Ints, greedy, largest
 from mdp.prediction.evaluation import evaluate
 from mdp.prediction.graph import end_components, never_ending, proper_policy

@@ -15,9 +15,9 @@ from mdp.control.howard import Found, first_policy, one_hot, policy_iteration
 from mdp.control.linear import linear_programming
 from mdp.control.modified import Stalled, modified_policy_iteration
 from mdp.control.progress import Progress
-from mdp.control.small import sweep_and_solve
 from mdp.control.sweeping import partial_evaluation, value_iteration
-from mdp.model.table import Floats, Ints, greedy
+from mdp.control.turns import sweep_and_solve
+from mdp.model.table import Floats, Ints, greedy, largest
 from mdp.prediction.evaluation import evaluate
 from mdp.prediction.graph import proper_policy
 
@@ -35,7 +35,7 @@ def by_itself(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
     if mdp.n_states > SMALL:
         return by_modified_policy_iteration(mdp, tolerance, show)
     if len(mdp.table.p) <= FEW:
-        return Found(*sweep_and_solve(mdp, show))
+        return Found(*sweep_and_solve(mdp, largest(mdp.reward_or_limit), show))
     return by_modified_policy_iteration(mdp, 0.0, show)
 
 
@@ -52,13 +52,13 @@ def by_value_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> Foun
 
 
 def by_modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
-    """Where sweeps contract too slowly, exact evaluations of their last policy and better ones."""
+    """Where sweeps contract too slowly, exact evaluations come in between."""
     if mdp.gamma == 1:
         return _from_below(mdp, partial_evaluation, tolerance, show)
     try:
         return Found(*modified_policy_iteration(mdp, tolerance, show))
     except Stalled as stalled:
-        return policy_iteration(mdp, stalled.policy, show)
+        return Found(*sweep_and_solve(mdp, stalled.v, show))
 
 
 def by_linear_programming(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:

@@ -26,10 +26,10 @@ STALLED = 400  # sweeps that are still to come, by the contraction that was seen
 
 
 class Stalled(Exception):
-    """The values contract so slowly that sweeps would take too long; `policy` is the last greedy one, (S,)."""
+    """The values contract so slowly that sweeps would take too long; `v` are the last ones, (S,)."""
 
-    def __init__(self, policy: Ints) -> None:
-        self.policy = policy
+    def __init__(self, v: Floats) -> None:
+        self.v = v
 
 
 def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> tuple[Floats, Ints, int, float]:
@@ -85,5 +85,5 @@ def evaluated(contest: Contest, span: float, target: float) -> Floats:
         if sweeps % 50 == 0:
             rate = (now / first) ** (1 / 50)
             if rate >= 1 or np.log(target / now) / np.log(rate) > STALLED:
-                raise Stalled(contest.policy.taken % contest.rows.A)
+                raise Stalled(v)
             first = now

@@ -53,8 +53,8 @@ def solve(
     """v*, q*, an optimal policy and all optimal actions.
 
     method      "policy_iteration", "value_iteration", "modified_policy_iteration" or "linear_programming"; "auto" is
-                policy iteration at gamma = 1; below, sweeps with exact values now and then for small tables, modified
-                policy iteration for others, which hands over to policy iteration where sweeps contract too slowly
+                policy iteration at gamma = 1; below, sweeps and exact values by turns for small tables, modified
+                policy iteration for others, which turns to exact values where sweeps contract too slowly
     tolerance   wanted max-norm error of v; `bound` says what was reached
     progress    None: a bar on a terminal, after a second; True, False: a bar, or none; a function is called with
                 (iteration, bound so far)

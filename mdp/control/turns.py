@@ -1,4 +1,4 @@
-"""Small problems at gamma < 1: optimality sweeps, and now and then the exact values of the greedy policy.
+"""Small problems, and slowly mixing ones, at gamma < 1: optimality sweeps and exact values by turns.
 
     v <- T v, some times;        pi <- greedy(v);        v <- (I - gamma P_pi)^-1 r_pi;        again
 
@@ -25,10 +25,10 @@ TINY = 150  # states up to which a linear system costs about as much as a few sw
 SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
 
 
-def sweep_and_solve(mdp: FiniteMDP, show: Progress) -> tuple[Floats, Ints, int]:
-    """(v, policy (S,), iterations), v to rounding; iterations: sweeps and linear systems."""
+def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Progress) -> tuple[Floats, Ints, int]:
+    """(v, policy (S,), iterations), v to rounding, from some v; iterations: sweeps and linear systems."""
     most = SWEEPS if mdp.n_states <= TINY else MORE_SWEEPS
-    v, iterations, seen = largest(mdp.reward_or_limit), 1, set[bytes]()
+    iterations, seen = 0, set[bytes]()
     while True:
         v, q, sweeps = swept(mdp, v, most)
         policy, iterations = greedy(q), iterations + sweeps
