@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 ENOUGH = 0.2  # an evaluation ends where the span of its changes is this share of the last improvement's
+LOOKS = 20  # at rows of each state, in sweeps over all of them, before the first policy is taken
 MOST = 200  # improvements
 ROUNDINGS = 2  # of a backup: a span of their size is no progress any more
 STALLED = 400  # sweeps that are still to come, by the contraction that was seen, from which on sweeping is given up
@@ -49,12 +50,23 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) 
         improvements += 1
         show(improvements, span * to_error)
 
-    v = largest(rows.r.reshape(rows.S, rows.A))  # at v = 0 no product is needed
-    contest = Contest(rows, rows.backup(v), v)
+    contest = Contest(rows, *ahead(rows))
     low, high = converged(contest, enough, tell)
     v = np.where(mdp.terminal, 0.0, contest.Tv + mdp.gamma / (1 - mdp.gamma) * (low + high) / 2)
     bound = (high - low) * to_error + rounding(mdp, v) / (1 - mdp.gamma)
     return v, contest.policy.taken % rows.A, improvements, bound
+
+
+def ahead(rows: Rows) -> tuple[Floats, Floats]:
+    """(q, v) after some sweeps, which are worth more than a policy that will not last; at v = 0 no product is needed.
+
+    One sweep for a full matrix: the rows of one policy fit a cache, all of them may not.
+    """
+    q = rows.r.reshape(rows.S, rows.A)
+    for _ in range(1 if isinstance(rows.P, np.ndarray) else max(1, LOOKS // rows.A)):
+        v = largest(q)
+        q = rows.backup(v)
+    return q, v
 
 
 def converged(
