@@ -66,7 +66,7 @@ def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
     """
     most, off = mdp.table.sums
     unit = (most + 4) * EPS
-    return unit * mdp.table.largest_reward, float(unit + (off if off > most * EPS else 0.0))
+    return float(unit * mdp.table.largest_reward), float(unit + (off if off > most * EPS else 0.0))
 
 
 def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:

@@ -24,7 +24,7 @@ Bools = NDArray[np.bool_]
 Label = Hashable
 _T = TypeVar("_T", bound=np.generic)
 
-EPS = np.finfo(np.float64).eps
+EPS = float(np.finfo(np.float64).eps)
 MOST_INT32 = np.iinfo(np.int32).max
 TINY = 1 << 17  # entries of a matrix that is kept in full, be it as sparse as it may
 

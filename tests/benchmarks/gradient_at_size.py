@@ -18,12 +18,12 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from agents import SoftmaxPolicy, TabularPreferences, exact_objective  # noqa: E402
-from mdp import FiniteMDP, evaluate, occupancy, policy_gradient, softmax_policy  # noqa: E402
-from tests.benchmarks.solving_problems import problem  # noqa: E402
+from agents import SoftmaxPolicy, TabularPreferences, exact_objective
+from mdp import FiniteMDP, evaluate, occupancy, policy_gradient, softmax_policy
+from tests.benchmarks.solving_problems import problem
 
 
 def ways() -> dict[str, Callable[[], Any]]:
@@ -54,8 +54,8 @@ def main() -> None:
     rows = [f"| `{name}` | {median(x):.3f} | {median(x) / one:.2f} |" for name, x in seconds.items()]
     page = "\n".join([
         "# The exact policy gradient at size", "",
-        f"`python tests/benchmarks/gradient_at_size.py {rounds}`: 100,000 states, 400,000 preferences, 2,000,000 outcomes, "
-        "gamma .99. CPU seconds, one thread, medians.", "",
+        f"`python tests/benchmarks/gradient_at_size.py {rounds}`: 100,000 states, 400,000 preferences, 2,000,000 "
+        "outcomes, gamma .99. CPU seconds, one thread, medians.", "",
         "| | seconds | of one evaluation |", "|---|---|---|", *rows, "",
     ])  # fmt: skip
     Path(__file__).with_suffix(".md").write_text(page)
