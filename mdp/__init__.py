@@ -3,6 +3,7 @@
 numpy and scipy alone. Notation is that of Sutton & Barto, 2nd edition.
 """
 
+from mdp.control.average import AverageSolution, solve_average
 from mdp.control.em import em_step, return_weighted_visits
 from mdp.control.solving import Solution, solve
 from mdp.gradient.baselines import BestBaselines, best_baselines
@@ -11,6 +12,7 @@ from mdp.gradient.theorem import complex_step, natural_policy_gradient, policy_g
 from mdp.model.finite import FiniteMDP
 from mdp.model.unrolling import unroll
 from mdp.prediction.evaluation import Evaluation, evaluate, occupancy, sweeps
+from mdp.prediction.gain import AverageReward, average_reward
 from mdp.sampling.enumeration import Trajectory, count_trajectories, enumerate_trajectories, longest_trajectory
 from mdp.sampling.episodes import Episodes
 from mdp.sampling.returns import discounted_return, returns_to_go
@@ -18,6 +20,8 @@ from mdp.sampling.simulation import Simulator, simulate
 from mdp.sampling.statistics import Statistics
 
 __all__ = [
+    "AverageReward",
+    "AverageSolution",
     "BestBaselines",
     "Episodes",
     "Evaluation",
@@ -27,6 +31,7 @@ __all__ = [
     "Solution",
     "Statistics",
     "Trajectory",
+    "average_reward",
     "best_baselines",
     "complex_step",
     "count_trajectories",
@@ -45,6 +50,7 @@ __all__ = [
     "simulate",
     "softmax_policy",
     "solve",
+    "solve_average",
     "sweeps",
     "unroll",
 ]

@@ -22,8 +22,8 @@ FILES = sorted(path for room in ("mdp", "envs", "agents") for path in (ROOT / ro
 PARSER = doctest.DocTestParser()
 NEEDS = {"agents/language/": "transformers"}  # a package that not everybody has, and whose examples need it
 RESULTS = {
-    "BestBaselines", "Evaluation", "Moments", "Solution", "Statistics", "Trajectory",
-    "Audit", "GradientMoments", "History", "Report", "Row", "TrainingStopped",
+    "AverageReward", "AverageSolution", "BestBaselines", "Evaluation", "Moments", "Solution", "Statistics",
+    "Trajectory", "Audit", "GradientMoments", "History", "Report", "Row", "TrainingStopped",
 }  # fmt: skip  # the example of the function that gives one shows how it is read
 PUBLIC = {
     f"{package.__name__}.{name}": getattr(package, name)

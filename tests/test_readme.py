@@ -16,7 +16,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 def test_the_examples_print_what_they_say() -> None:
     """One after the other, as a reader would run them: numbers, verdicts, and lines that are printed."""
     codes = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(codes) == 4
+    assert len(codes) == 5
     names: dict[str, object] = {}
     printed = []
     for code in codes:
@@ -34,6 +34,7 @@ def test_the_examples_print_what_they_say() -> None:
     assert printed[2].splitlines()[2].startswith("torch.Size([8, ")
     assert f"# {float(printed[3].splitlines()[0]):.2f}: " in codes[3]
     assert f"# {printed[3].splitlines()[1]}" in codes[3]
+    assert printed[4].splitlines() == ["True", "(10, 50, 3)"]
 
 
 def test_the_counts_are_those_of_the_code() -> None:

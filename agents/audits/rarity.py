@@ -19,7 +19,8 @@ from agents.exact.moments import preference_moments
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP
 from mdp.gradient.cumulants import Shape, shape
-from mdp.prediction.chain import Solver, transitions
+from mdp.prediction.chain import transitions
+from mdp.prediction.linear import Solver
 
 LARGEST = 0.1  # skewness and excess kurtosis of a mean that its sample's own error may judge
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agents.checks import routes
 from agents.exact.moments import in_preferences
-from agents.exact.objective import exact_gradient, exact_objective, flat_gradient
+from agents.exact.objective import exact_gradient, flat_gradient
 from agents.policies import SoftmaxPolicy
 from agents.policies.preferences import as_tensor
 from mdp import FiniteMDP, enumerate_trajectories, evaluate, occupancy
@@ -37,7 +37,7 @@ class Exact(NamedTuple):
 def exact_routes(policy: SoftmaxPolicy, mdp: FiniteMDP) -> Exact:
     """grad J by the theorem, beside autograd."""
     g = exact_gradient(policy, mdp)
-    J = exact_objective(policy, mdp)
+    J = routes.dense_objective(policy, mdp)
     return Exact(float(J.detach()), g, float((flat_gradient(policy, J) - g).norm() / g.norm()))
 
 

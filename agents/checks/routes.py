@@ -1,7 +1,7 @@
 """Independent routes to grad J, held against one another by `pgcheck`.
 
     theorem              eta and q from sparse solves: sum over s of eta(s) sum over a of grad pi(a|s) q(s,a)
-    autograd             backward through the dense solve of J itself; no eta, no q
+    autograd             backward through torch's dense solve of J itself; no eta, no q, and no solver of `mdp`
     complex step         Im J(theta + i x u) / x; linear preferences alone (a table is linear)
     finite differences   six points along u; no derivative of anything
     sampled              the mean of -grad loss over episodes that the policy plays
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.exact.moments import Bound, in_preferences
-from agents.exact.objective import exact_gradient, exact_objective, flat_gradient, split
+from agents.exact.objective import exact_gradient, flat_gradient, split
 from agents.learning.rollout import rollout
 from agents.losses import Batch, ReinforceLoss
 from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
+from agents.policies.preferences import as_tensor
 from agents.policies.softmax import live_log_probabilities
 from mdp import Episodes, FiniteMDP, complex_step, evaluate
 
@@ -40,7 +41,22 @@ def theorem(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
 
 def autograd(policy: SoftmaxPolicy, mdp: FiniteMDP) -> NDArray[np.float64]:
     """grad J (d,) by reverse-mode differentiation through the linear solve of J."""
-    return flat_gradient(policy, exact_objective(policy, mdp)).cpu().numpy()
+    return flat_gradient(policy, dense_objective(policy, mdp)).cpu().numpy()
+
+
+def dense_objective(policy: SoftmaxPolicy, mdp: FiniteMDP) -> Tensor:
+    """J(theta), a 0-dim tensor, by a dense solve (S, S) that torch differentiates: shares nothing with the theorem.
+
+    For a policy that `theorem` did not refuse.
+    """
+    pi, t, S = policy.matrix(mdp), mdp.table, mdp.n_states
+    s, a, cell, p, r, start = (
+        as_tensor(x, pi) for x in (t.state, t.action, t.state * S + t.next, t.p, mdp.expected_reward, mdp.start)
+    )
+    P = pi.new_zeros(S * S).index_add(0, cell, pi[s, a] * p).reshape(S, S)
+    v = torch.linalg.solve(torch.eye(S, dtype=pi.dtype, device=pi.device) - mdp.gamma * P, (pi * r).sum(1))
+    J: Tensor = start @ v
+    return J
 
 
 def complex_steps(policy: SoftmaxPolicy, mdp: FiniteMDP, directions: Tensor) -> NDArray[np.float64] | None:

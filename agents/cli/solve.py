@@ -21,7 +21,7 @@ MOST_ROWS = 40
 def summary(problem: Problem, solution: Solution) -> str:
     """J*, the bound, and whether it is what was asked for."""
     mdp = problem.mdp
-    state = "converged" if solution.converged else "NOT CONVERGED"
+    state = "converged" if solution.converged else "NOT CONVERGED: a smaller bound is not proven in float64; it ended"
     ties = int((solution.optimal_actions.sum(axis=1) > 1).sum())
     return (
         f"{problem.name}: {mdp.n_states} states, {mdp.n_actions} actions, gamma {mdp.gamma:g}\n"

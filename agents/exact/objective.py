@@ -1,6 +1,6 @@
 """J(theta) and its gradient, exact, for any torch policy.
 
-    J = start . v,        (I - gamma P_pi) v = r_pi            `exact_objective`: autograd goes through the solve
+    J = start . v,        (I - gamma P_pi) v = r_pi            `exact_objective`: autograd, through the sparse solve
     grad J = sum over s of eta(s) sum over a of grad pi(a|s) q_pi(s,a)     `exact_gradient`: the theorem (S&B 13.5)
 """
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.exact.adjoint import state_values
 from agents.policies.preferences import as_tensor
 from agents.policies.softmax import SoftmaxPolicy, live_log_probabilities
 from mdp import FiniteMDP
 from mdp.gradient.theorem import advantages
-from mdp.prediction.chain import Chain, check_proper, checked_policy
+from mdp.prediction.chain import Chain, checked_policy
 from mdp.prediction.evaluation import values, visits
 
 EPS = float(np.finfo(np.float64).eps)
@@ -30,8 +31,10 @@ def check_double(policy: nn.Module) -> None:
 
 
 def exact_objective(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
-    """J(theta), a 0-dim tensor, differentiable: a dense solve of (I - gamma P_pi) v = r_pi, (S, S).
+    """J(theta), a 0-dim tensor, differentiable any number of times: a sparse solve of (I - gamma P_pi) v = r_pi.
 
+    Backwards it is one solve with the transpose, from which autograd makes dJ/dpi(s,a) = eta(s) q(s,a): the policy
+    gradient theorem is the adjoint method (see adjoint.py).
     Raises TypeError for a policy that is not float64, ValueError at gamma = 1 where the policy is not proper.
 
     >>> from agents import SoftmaxPolicy, TabularPreferences, exact_objective
@@ -77,8 +80,10 @@ def regularised_objective(
         r = r - entropy * (pi * finite).sum(1)
     if kl:
         r = r - kl * (pi * (finite - _log_reference(reference, mdp, log_pi))).sum(1)
-    v = torch.linalg.solve(torch.eye(len(live), dtype=r.dtype, device=r.device) - mdp.gamma * _transition(mdp, pi), r)
-    J: Tensor = as_tensor(mdp.start[live], r) @ v
+    S, A = mdp.admissible.shape
+    row = as_tensor(live, log_pi)
+    v = state_values(mdp, pi.new_zeros(S, A).index_copy(0, row, pi), r.new_zeros(S).index_copy(0, row, r))
+    J: Tensor = as_tensor(mdp.start, r) @ v
     return J
 
 
@@ -120,20 +125,6 @@ def _log_reference(reference: SoftmaxPolicy | None, mdp: FiniteMDP, log_pi: Tens
         state = mdp.states[int(np.flatnonzero(~mdp.terminal)[s])]
         raise ValueError(f"KL is infinite: the reference never takes {mdp.actions[a]!r} in {state!r}, the policy does")
     return log_reference
-
-
-def _transition(mdp: FiniteMDP, pi: Tensor) -> Tensor:
-    """P_pi between the L non-terminal states, dense (L, L). pi (L, A)."""
-    if mdp.gamma == 1:
-        policy = np.zeros(mdp.admissible.shape)
-        policy[~mdp.terminal] = pi.detach().cpu().numpy()
-        check_proper(mdp, policy)
-    t, L = mdp.table, len(pi)
-    number = np.cumsum(~mdp.terminal) - 1  # of a state among the non-terminal ones
-    stays = ~mdp.terminal[t.next]
-    s, a, after = number[t.state[stays]], t.action[stays], number[t.next[stays]]
-    weight = pi.reshape(-1)[as_tensor(s * mdp.n_actions + a, pi)] * as_tensor(t.p[stays], pi)
-    return pi.new_zeros(L * L).index_add(0, as_tensor(s * L + after, pi), weight).reshape(L, L)
 
 
 def exact_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:

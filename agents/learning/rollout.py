@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agents.losses import negligible_after
 from agents.policies import SoftmaxPolicy
 from mdp import Episodes, FiniteMDP, Simulator
-from mdp.model.table import checked_gamma
+from mdp.model.labels import checked_gamma
 from mdp.prediction.graph import may_never_end
 from mdp.sampling.episodes import joined
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.model.table import Bools, Floats, Outcomes
+from mdp.model.table import EPS, Bools, Floats, Outcomes, largest
 from mdp.prediction.chain import Chain
 from mdp.prediction.evaluation import average
 from mdp.prediction.graph import end_components
@@ -22,13 +22,13 @@ from mdp.prediction.graph import end_components
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
-EPS = np.finfo(np.float64).eps
+TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rounding
 NEARLY_TIED = 1e-9  # relative to the largest |v|
 
 
 def error_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Floats) -> float:
     """max-norm bound of v* - v; `policy` (S, A) is the one that is said to attain v; inf where nothing is proven."""
-    d = q.max(axis=1) - v
+    d = largest(q) - v
     lost = rounding(mdp, v)
     if mdp.gamma < 1:
         return float((np.abs(d).max() + lost) / (1 - mdp.gamma))
@@ -43,12 +43,30 @@ def error_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Floats) -> float:
 
 
 def rounding(mdp: FiniteMDP, v: Floats) -> float:
-    """What float64 may lose in one backup, and what rows that sum to 1 within 1e-9 alone may add."""
-    total = np.bincount(mdp.table.state * mdp.n_actions + mdp.table.action, weights=mdp.table.p)
-    most = int(np.diff(mdp.transition.indptr).max())
-    off = np.abs(total[total > 0] - 1).max()
-    off = off if off > most * EPS else 0.0
-    return float((most + 4) * EPS * (np.abs(v).max() + np.abs(mdp.expected_reward).max()) + off * np.abs(v).max())
+    """What float64 may lose in one backup of v, and what rows that sum to 1 within 1e-9 alone may add."""
+    a, b = lost_in_a_backup(mdp)
+    return a + b * float(np.abs(v).max())
+
+
+def uncertain(mdp: FiniteMDP, v: Floats) -> Floats:
+    """What rounding, and rows that do not quite sum to 1, may change in the q of a state, (S,)."""
+    defect = np.abs(mdp.table.total - mdp.admissible.ravel())
+    defect = np.where(defect > 1e-15, defect, 0.0) * np.abs(v).max()
+    size = np.abs(mdp.expected_reward).ravel() + mdp.gamma * (mdp.table.product @ np.abs(v))
+    unit = 2 * (mdp.table.sums[0] + 4) * EPS
+    uncertain: Floats = (unit * size + defect).reshape(mdp.admissible.shape).max(axis=1)
+    return uncertain
+
+
+def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
+    """(a, b): `rounding` of v is a + b max|v|.
+
+    With k outcomes of a pair at most, merged, multiplied and added up, r + gamma P v is off by (k + 1) eps (max|R| +
+    max|v|) to first order: R, not r(s,a), whose own sum may have cancelled.
+    """
+    most, off = mdp.table.sums
+    unit = (most + 4) * EPS
+    return float(unit * mdp.table.largest_reward), float(unit + (off if off > most * EPS else 0.0))
 
 
 def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:

@@ -1,4 +1,4 @@
-"""Value iteration and modified policy iteration, stopped by span bounds.
+"""Value iteration, stopped by span bounds; and sweeps at gamma = 1, which policy iteration finishes.
 
     v_{k+1} = T v_k,        T v (s) = max over a of q(s,a)          S&B equation 4.10; Puterman & Shin (1978)
 
@@ -9,32 +9,20 @@ gamma max(d) / (1 - gamma) (MacQueen 1966; Porteus 1971): the middle is the bett
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mdp.control.bound import rounding
+from mdp.control.progress import Progress
 from mdp.model.table import Floats
 from mdp.prediction.evaluation import average
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
-Progress = Callable[[int, float], None]
-
 EVALUATION_SWEEPS = 20  # of modified policy iteration, between two improvements
 MOST_SWEEPS = 1_000  # at gamma = 1, where no contraction tells how many it takes, and policy iteration ends the work
-
-
-def silent(iteration: int, bound: float) -> None:
-    """No progress."""
-
-
-def printed(iteration: int, bound: float) -> None:
-    """One line on stderr, written over."""
-    print(f"\riteration {iteration}: within {bound:.2e}  ", end="", file=sys.stderr, flush=True)
 
 
 def value_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress) -> tuple[Floats, float, int]:
@@ -45,8 +33,11 @@ def value_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress)
     return _sweep(mdp, v, tolerance, show, 0)
 
 
-def modified_policy_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress) -> tuple[Floats, float, int]:
-    """As `value_iteration`, with 20 expected backups under the greedy policy between two optimality backups."""
+def partial_evaluation(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress) -> tuple[Floats, float, int]:
+    """As `value_iteration`, with 20 expected backups under the greedy policy between two optimality backups.
+
+    Used at gamma = 1; below, `mdp.control.modified` does less work.
+    """
     return _sweep(mdp, v, tolerance, show, EVALUATION_SWEEPS)
 
 

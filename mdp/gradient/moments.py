@@ -29,8 +29,9 @@ from scipy import sparse
 
 from mdp.gradient.theorem import softmax_policy
 from mdp.model.table import Floats
-from mdp.prediction.chain import Chain, Solver, check_proper, checked_policy, transitions
+from mdp.prediction.chain import Chain, check_proper, checked_policy, transitions
 from mdp.prediction.evaluation import values
+from mdp.prediction.linear import Solver
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP

@@ -1,8 +1,8 @@
 """A FiniteMDP in a file: `.npz` or `.json`, never pickle.
 
 Both hold the same fields: the outcomes as five columns, gamma, start, observations, and the labels. Labels may be
-None, bool, int, float, str and tuples of these. A file is written next to its place and renamed, so that a reader
-never sees half of it.
+None, bool, int, float, str and tuples of these. A `.json` file has one line for each field. A file is written next to
+its place and renamed, so that a reader never sees half of it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,29 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.model.table import Label, Outcomes
+from mdp.model.table import Bools, Floats, Ints, Label, Outcomes
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 FORMAT = "exactrl.FiniteMDP/1"
-COLUMNS = {"state": np.int64, "action": np.int64, "next": np.int64, "reward": np.float64, "p": np.float64}
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, ArithmeticError, RuntimeError, zipfile.BadZipFile,
+           zlib.error)  # fmt: skip
 # what numpy, zipfile and json raise for a file that is not what it seems
+
+
+class WrongField(ValueError):
+    """What is wrong with the field `name` of a file."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
@@ -38,7 +46,7 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
         "states": [_encode(s) for s in mdp.states],
         "actions": [_encode(a) for a in mdp.actions],
     }
-    arrays = mdp.table._asdict() | {"start": mdp.start, "observations": mdp.observations}
+    arrays = mdp.table.columns()._asdict() | {"start": mdp.start, "observations": mdp.observations}
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
@@ -46,14 +54,19 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
                 np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
             else:
                 listed = {name: x.tolist() for name, x in arrays.items()} | {"seen_as": str(mdp.observations.dtype)}
-                file.write(json.dumps(head | listed).encode())
+                lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in (head | listed).items())
+                file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
-    """Read what `save` wrote. Raises ValueError, with the path, for a damaged or foreign file."""
+    """Read what `save` wrote.
+
+    Raises ValueError for a damaged or foreign file, with the path, the line of a `.json` file, the field, the index in
+    it, and what was expected.
+    """
     path = Path(path)
     _check_ending(path)
     try:
@@ -62,9 +75,9 @@ def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
             raise ValueError(f"its format is not {FORMAT!r}")
         states, actions = (_labels(fields, name) for name in ("states", "actions"))
         table = _table(fields, len(states), len(actions))
-        rest = {name: fields[name] for name in ("gamma", "start", "observations")}
-        if rest["start"] is None or rest["observations"] is None:
-            raise ValueError("start and observations must be arrays")
+        rest = {"gamma": fields["gamma"], "start": _floats(fields, "start", 0), "observations": fields["observations"]}
+        if rest["observations"] is None:
+            raise WrongField("observations", "observations must be an array")
         if "seen_as" in fields:  # json has one kind of number
             seen, kind = np.asarray(rest["observations"]), np.dtype(str(fields["seen_as"]))
             rest["observations"] = seen.astype(kind) if np.can_cast(seen.dtype, kind, "same_kind") else seen
@@ -72,7 +85,9 @@ def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
     except DAMAGED as error:
         if isinstance(error, FileNotFoundError):
             raise ValueError(f"there is no file {path}") from None
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, WrongField) and path.suffix == ".json":
+            reason = f"line {_line(path.read_text(), error.name)}: {reason}"
         raise ValueError(f"{path} is not a FiniteMDP that `save` wrote: {reason}") from None
 
 
@@ -87,21 +102,59 @@ def _read_npz(path: Path) -> dict[str, Any]:
         raise ValueError("it is no .npz archive")
     with loaded:
         fields: dict[str, Any] = json.loads(str(loaded["head"]))
-        return fields | {name: loaded[name] for name in (*COLUMNS, "start", "observations")}
+        return fields | {name: loaded[name] for name in (*Outcomes._fields, "start", "observations")}
 
 
-def _table(fields: dict[str, Any], n_states: int, n_actions: int) -> Outcomes:
-    columns = {name: np.asarray(fields[name]) for name in COLUMNS}
-    for name, kind in COLUMNS.items():
-        x = columns[name]
-        if x.ndim != 1 or x.shape != columns["p"].shape or (x.size and not np.can_cast(x.dtype, kind, "same_kind")):
-            raise ValueError(f"the column {name!r} has shape {x.shape} and type {x.dtype}")
-    for name, n in (("state", n_states), ("action", n_actions), ("next", n_states)):
-        x = columns[name]
-        if x.size and (x.min() < 0 or x.max() >= n):
-            raise ValueError(f"the column {name!r} must lie in 0 .. {n - 1}")
-    state, action, after = (columns[name].astype(np.int64) for name in ("state", "action", "next"))
-    return Outcomes(state, action, after, columns["reward"].astype(np.float64), columns["p"].astype(np.float64))
+def _line(text: str, name: str) -> int:
+    """The number of the line where a field begins."""
+    return text.count("\n", 0, text.find(f"{json.dumps(name)}:")) + 1
+
+
+def _table(fields: Mapping[str, Any], n_states: int, n_actions: int) -> Outcomes:
+    table = Outcomes(
+        _indices(fields, "state", n_states),
+        _indices(fields, "action", n_actions),
+        _indices(fields, "next", n_states),
+        _floats(fields, "reward", -np.inf),
+        _floats(fields, "p", 0),
+    )
+    for name, x in table._asdict().items():
+        if len(x) != len(table.p):
+            raise WrongField(name, f"{name!r} has {len(x)} entries, 'p' has {len(table.p)}: one for each outcome")
+    return table
+
+
+def _indices(fields: Mapping[str, Any], name: str, n: int) -> Ints:
+    """A column (K,) of 0 .. n - 1."""
+    x = _column(fields, name, (int,), right := f"an integer in 0 .. {n - 1}")
+    _refuse(name, x, (x < 0) | (x >= n), right)
+    column: Ints = x.astype(np.int64)
+    return column
+
+
+def _floats(fields: Mapping[str, Any], name: str, least: float) -> Floats:
+    """A column (K,) of finite numbers, none below `least`."""
+    right = "a finite number >= 0" if least == 0 else "a finite number"
+    x: Floats = _column(fields, name, (int, float), right).astype(np.float64)
+    _refuse(name, x, ~(np.isfinite(x) & (x >= least)), right)
+    return x
+
+
+def _column(fields: Mapping[str, Any], name: str, kinds: tuple[type, ...], right: str) -> Any:
+    """A field as an array (K,) of numbers of these kinds."""
+    given = fields[name].tolist() if isinstance(fields[name], np.ndarray) else fields[name]
+    if not isinstance(given, list):
+        raise WrongField(name, f"{name!r} is {given!r}; it must be a list, each entry {right}")
+    if not set(map(type, given)).issubset(kinds):
+        k, x = next((k, x) for k, x in enumerate(given) if type(x) not in kinds)
+        raise WrongField(name, f"entry {k} of {name!r} is {x!r}; it must be {right}")
+    return np.asarray(fields[name]) if given else np.zeros(0, np.int64)
+
+
+def _refuse(name: str, x: Any, wrong: Bools, right: str) -> None:
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise WrongField(name, f"entry {k} of {name!r} is {x[k]}; it must be {right}")
 
 
 def _encode(label: Label) -> Any:
@@ -115,13 +168,18 @@ def _encode(label: Label) -> Any:
     raise ValueError(f"the label {label!r} cannot be written: None, bool, int, float, str and tuples of these can")
 
 
-def _labels(fields: dict[str, Any], name: str) -> list[Label]:
+def _labels(fields: Mapping[str, Any], name: str) -> list[Label]:
     if not isinstance(fields[name], list):
-        raise ValueError(f"{fields[name]!r} is no list of labels")
+        raise WrongField(name, f"{name!r} is {fields[name]!r}, which is no list of labels")
+    for k, x in enumerate(fields[name]):
+        if not _is_label(x):
+            raise WrongField(name, f"entry {k} of {name!r} is {x!r}, which is no label, nor a list of labels")
     return [_decode(x) for x in fields[name]]
 
 
+def _is_label(x: Any) -> bool:
+    return all(map(_is_label, x)) if isinstance(x, list) else not isinstance(x, dict)
+
+
 def _decode(label: Any) -> Label:
-    if isinstance(label, Iterable) and not isinstance(label, (str, list)):
-        raise ValueError(f"{label!r} is no label")
     return tuple(_decode(x) for x in label) if isinstance(label, list) else label

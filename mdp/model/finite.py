@@ -16,34 +16,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from mdp.model import build, files
+from mdp.model import arrays, build, exploring, files, simulator
 from mdp.model.build import Start
-from mdp.model.table import (
-    Bools,
-    Floats,
-    Label,
-    Outcomes,
-    checked_gamma,
-    checked_labels,
-    checked_outcomes,
-    checked_start,
-    frozen,
-)
+from mdp.model.checking import sorted_table
+from mdp.model.labels import Labels, checked_gamma, checked_start
+from mdp.model.table import Bools, Floats, Label, Outcomes, Table, frozen
 from mdp.sampling.dynamics import Dynamics
 
 
 class FiniteMDP:
-    """p(s',r|s,a) over S states and A actions; build one with `from_outcomes`, `from_arrays` or `from_gymnasium`.
+    """p(s',r|s,a) over S states and A actions; build one with `from_outcomes`, `from_arrays`, `from_gymnasium`, ...
 
     Attributes (arrays are read-only)
     ---------------------------------
-    states, actions     tuples of labels: index <-> label
+    states, actions     tuples of labels: index -> label
     gamma               the discount, in [0, 1]
     start (S,)          Pr(S_0 = s)
     terminal (S,)       bool; no action can be taken there
     admissible (S, A)   bool; a in A(s). All False in a terminal state
     observations (S, ...)  what the agent sees in a state; by default its index. Two states with one row are aliased
-    table               the outcomes, sorted by (s, a, s', r)
+    table               the outcomes, sorted by (s, a, s', r): a `Table`
 
     >>> from mdp import FiniteMDP, evaluate
     >>> m = FiniteMDP.from_outcomes({("rain", "wait"): [(0.5, "rain", -1), (0.5, "sun", -1)]}, gamma=1)
@@ -57,7 +49,7 @@ class FiniteMDP:
 
     def __init__(
         self,
-        outcomes: Outcomes,
+        outcomes: Outcomes | Table,
         *,
         states: Iterable[Label],
         actions: Iterable[Label],
@@ -65,16 +57,14 @@ class FiniteMDP:
         start: Start = None,
         observations: ArrayLike | None = None,
     ) -> None:
-        self.states, self.actions = tuple(states), tuple(actions)
-        self._state_index = checked_labels(self.states, "state")
-        self._action_index = checked_labels(self.actions, "action")
+        self._states, self._actions = Labels(states, "state"), Labels(actions, "action")
         self._gamma = checked_gamma(gamma)
-        self.table = checked_outcomes(outcomes, self.n_actions, self._name)
-        admissible = np.zeros((self.n_states, self.n_actions), bool)
-        admissible[self.table.state, self.table.action] = True
-        self.admissible: Bools = frozen(admissible)
-        self.terminal: Bools = frozen(np.asarray(~admissible.any(axis=1)))
-        self.start: Floats = checked_start(build.start_array(start, self.states), self.terminal, self.states)
+        shape = len(self._states), len(self._actions)
+        self.table = outcomes if isinstance(outcomes, Table) else sorted_table(outcomes, shape, self._name)
+        self.admissible: Bools = frozen((self.table.counts > 0).reshape(shape))
+        self.terminal: Bools = frozen(np.asarray(~self.admissible.any(axis=1)))
+        initial = build.start_array(start, self._states)
+        self.start: Floats = checked_start(initial, self.terminal, self._states.at)
         self.observations: NDArray[Any] = _checked_observations(observations, self.n_states)
 
     # ---- constructors ----
@@ -105,38 +95,10 @@ class FiniteMDP:
             table, states=state_labels, actions=action_labels, gamma=gamma, start=start, observations=observations
         )
 
-    @classmethod
-    def from_arrays(
-        cls,
-        P: Any,
-        R: Any,
-        *,
-        gamma: float,
-        start: Start = None,
-        terminal: ArrayLike | None = None,
-        admissible: ArrayLike | None = None,
-        states: Iterable[Label] | None = None,
-        actions: Iterable[Label] | None = None,
-        observations: ArrayLike | None = None,
-    ) -> FiniteMDP:
-        """From P (S, A, S), or a length-A sequence of scipy sparse (S, S), and R (S,), (S, A), (S, A, S) or like P.
-
-        terminal: bool (S,); its rows must be zero or the self-loop with reward 0. None: a state whose every action
-        returns to itself surely with reward 0 is terminal (S&B 3.4). admissible: bool (S, A), by default every action
-        everywhere; rows of pairs that are not admissible are not read.
-
-        Raises ValueError as `from_outcomes`, and for shapes that do not fit one another.
-
-        >>> from mdp import FiniteMDP
-        >>> m = FiniteMDP.from_arrays([[[0.5, 0.5]], [[0, 1]]], [-1, 0], gamma=1)  # P (2, 1, 2), R (2,)
-        >>> m.terminal.tolist(), m.outcomes(0, 0)
-        ([False, True], [(0.5, 0, -1.0), (0.5, 1, -1.0)])
-        """
-        n_states, n_actions = build.sizes(P)
-        s = build.exactly(range(n_states) if states is None else states, n_states, "states")
-        a = build.exactly(range(n_actions) if actions is None else actions, n_actions, "actions")
-        table = build.from_arrays(P, R, terminal, admissible, s, a)
-        return cls(table, states=s, actions=a, gamma=gamma, start=start, observations=observations)
+    from_arrays = classmethod(arrays.from_arrays)
+    from_pairs = classmethod(arrays.from_pairs)
+    from_function = classmethod(exploring.from_function)
+    from_simulator = classmethod(simulator.from_simulator)
 
     @classmethod
     def from_gymnasium(
@@ -164,8 +126,9 @@ class FiniteMDP:
         return cls(table, states=(*range(n_states), "terminal"), actions=range(n_actions), gamma=gamma, start=initial)
 
     def _replaced(self, **changes: Any) -> FiniteMDP:
-        kept = {name: getattr(self, name) for name in ("states", "actions", "gamma", "start", "observations")}
-        return FiniteMDP(self.table, **(kept | changes))
+        kept = {name: getattr(self, name) for name in ("gamma", "start", "observations")}
+        labels = {"states": self._states.at, "actions": self._actions.at}
+        return FiniteMDP(self.table, **(kept | labels | changes))
 
     def with_gamma(self, gamma: float) -> FiniteMDP:
         """The same MDP with another discount."""
@@ -179,25 +142,35 @@ class FiniteMDP:
         return self._gamma
 
     @property
+    def states(self) -> tuple[Label, ...]:
+        """The labels of the states: index -> label."""
+        return self._states.all
+
+    @property
+    def actions(self) -> tuple[Label, ...]:
+        """The labels of the actions: index -> label."""
+        return self._actions.all
+
+    @property
     def n_states(self) -> int:
         """S, terminal states included."""
-        return len(self.states)
+        return self.table.shape[0]
 
     @property
     def n_actions(self) -> int:
         """A."""
-        return len(self.actions)
+        return self.table.shape[1]
 
     def state_index(self, s: Label) -> int:
         """The index of a state label. Raises ValueError for a label that is none."""
-        return _index(self._state_index, s, "state")
+        return self._states.index(s)
 
     def action_index(self, a: Label) -> int:
         """The index of an action label. Raises ValueError for a label that is none."""
-        return _index(self._action_index, a, "action")
+        return self._actions.index(a)
 
     def _name(self, s: int, a: int) -> str:
-        return f"p(.|s={self.states[s]!r}, a={self.actions[a]!r})"
+        return build.name(self._states.at[s], self._actions.at[a])
 
     def __repr__(self) -> str:
         return (
@@ -214,27 +187,26 @@ class FiniteMDP:
 
     def outcomes(self, s: Label, a: Label) -> list[tuple[float, Label, float]]:
         """[(probability, s', r), ...] of one pair, by label; empty where a is not in A(s)."""
-        row = self.state_index(s) * self.n_actions + self.action_index(a)
-        t = self.table
-        k = slice(*np.searchsorted(t.state * self.n_actions + t.action, [row, row + 1]))
-        triples = zip(t.p[k].tolist(), t.next[k].tolist(), t.reward[k].tolist(), strict=True)
-        return [(p, self.states[after], r) for p, after, r in triples]
+        t, row = self.table, self.state_index(s) * self.n_actions + self.action_index(a)
+        k = slice(t.starts[row], t.starts[row + 1])
+        triples = zip(t.p[k].tolist(), t.after[k].tolist(), t.reward[k].tolist(), strict=True)
+        return [(p, self._states.at[after], r) for p, after, r in triples]
 
-    @cached_property
+    @property
     def transition(self) -> sparse.csr_array[Any]:
         """P (S*A, S), sparse: Pr(s'|s,a) in row s*A + a; rows of pairs that are not admissible are empty."""
-        t, shape = self.table, (self.n_states * self.n_actions, self.n_states)
-        P = sparse.csr_array((t.p, (t.state * self.n_actions + t.action, t.next)), shape=shape)
-        for part in (P.data, P.indices, P.indptr):
-            frozen(part)
-        return P
+        return self.table.transition
 
-    @cached_property
+    @property
     def expected_reward(self) -> Floats:
         """r(s,a) = sum over s' and r of r p(s',r|s,a), (S, A); 0 where a is not in A(s). S&B equation 3.5."""
-        t, size = self.table, self.n_states * self.n_actions
-        r = np.bincount(t.state * self.n_actions + t.action, weights=t.p * t.reward, minlength=size)
-        return frozen(np.asarray(r, dtype=np.float64).reshape(self.n_states, self.n_actions))
+        return self.table.expected_reward
+
+    @cached_property
+    def reward_or_limit(self) -> Floats:
+        """r(s,a), and -inf where a is not in A(s); 0 in terminal states."""
+        closed = ~self.admissible & ~self.terminal[:, None]
+        return np.where(closed, -np.inf, self.expected_reward) if closed.any() else self.expected_reward
 
     @cached_property
     def dynamics(self) -> Dynamics:
@@ -246,8 +218,10 @@ class FiniteMDP:
 
         -inf where a is not in A(s), 0 in terminal states.
         """
-        q = self.expected_reward + self.gamma * (self.transition @ np.asarray(v)).reshape(self.admissible.shape)
-        return np.where(self.admissible, q, np.where(self.terminal[:, None], 0.0, -np.inf))
+        q: Floats = (self.table.product @ np.asarray(v)).reshape(self.table.shape)
+        q *= self._gamma
+        q += self.reward_or_limit
+        return q
 
     def uniform_policy(self) -> Floats:
         """pi(a|s) = 1 / |A(s)|, (S, A); zeros in terminal states."""
@@ -263,14 +237,6 @@ class FiniteMDP:
     def load(cls, path: str | os.PathLike[str]) -> FiniteMDP:
         """Read what `save` wrote. Raises ValueError, with the path, for a damaged or foreign file."""
         return files.load(path, cls)
-
-
-def _index(index: dict[Label, int], label: Label, what: str) -> int:
-    try:
-        return index[label]
-    except (KeyError, TypeError):
-        known = ", ".join(map(repr, list(index)[:8])) + (", ..." if len(index) > 8 else "")
-        raise ValueError(f"unknown {what} {label!r}; the {what}s are {known}") from None
 
 
 def _checked_observations(observations: ArrayLike | None, n_states: int) -> NDArray[Any]:

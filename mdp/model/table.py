@@ -1,20 +1,22 @@
-"""The table p(s',r|s,a): one row for each outcome, checked at the door.
+"""The table p(s',r|s,a), kept as a compressed sparse row matrix.
 
 Sutton & Barto (2nd ed.), equation 3.2 and 3.3: p(s',r|s,a) >= 0, and for every s and a in A(s)
 
     sum over s' and r of p(s',r|s,a) = 1.
 
-The rows are sorted by (s, a, s', r), and equal (s', r) of one pair are merged, so that two tables that say the same
-are the same arrays. R may be random given s': that is two rows with one s' and two rewards.
+The outcomes are sorted by (s, a, s', r), and equal (s', r) of one pair are merged, so that two tables that say the same
+are the same arrays. R may be random given s': that is two outcomes with one s' and two rewards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import NamedTuple, TypeVar
+from collections.abc import Hashable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from scipy import sparse
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,11 +24,13 @@ Bools = NDArray[np.bool_]
 Label = Hashable
 _T = TypeVar("_T", bound=np.generic)
 
-SUM_TOLERANCE = 1e-9  # how far a distribution's sum may be from 1
+EPS = float(np.finfo(np.float64).eps)
+MOST_INT32 = np.iinfo(np.int32).max
+TINY = 1 << 17  # entries of a matrix that is kept in full, be it as sparse as it may
 
 
 class Outcomes(NamedTuple):
-    """The K outcomes with positive probability: `state` (K,), `action` (K,), `next` (K,), `reward` (K,), `p` (K,)."""
+    """K outcomes as columns: `state` (K,), `action` (K,), `next` (K,), `reward` (K,), `p` (K,)."""
 
     state: Ints
     action: Ints
@@ -39,91 +43,157 @@ class Outcomes(NamedTuple):
         return Outcomes(self.state[kept], self.action[kept], self.next[kept], self.reward[kept], self.p[kept])
 
 
+class Table:
+    """The K outcomes with positive probability, by (s, a, s', r); those of a pair begin at starts[s A + a].
+
+    shape (S, A), size S A; starts (S A + 1,), after (K,): s', 32 bits wide where that will do; p (K,); rewards (K,),
+    or (S, A) where R follows from the pair. The columns are those of `Outcomes`, made when they are asked for.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], starts: NDArray[Any], after: NDArray[Any], p: Floats, rewards: Floats
+    ) -> None:
+        small = max(len(p), shape[0]) <= MOST_INT32
+        index = np.dtype(np.int32 if small else np.int64)
+        self.shape, self.size, self.p, self.rewards = shape, shape[0] * shape[1], frozen(p), frozen(rewards)
+        self.starts = frozen(starts.astype(index, copy=False))
+        self.after = frozen(after.astype(index, copy=False))
+
+    @cached_property
+    def counts(self) -> Ints:
+        """How many outcomes each pair has, (S A,)."""
+        return np.diff(self.starts)
+
+    def spread(self, x: NDArray[_T]) -> NDArray[_T]:
+        """What a pair has, (S A,) or (S, A), for each of its outcomes, (K,)."""
+        return np.repeat(x.reshape(-1), self.counts)
+
+    @cached_property
+    def pair(self) -> Ints:
+        """s A + a, (K,)."""
+        return frozen(self.spread(np.arange(self.size)))
+
+    @cached_property
+    def state(self) -> Ints:
+        """s, (K,)."""
+        return frozen(self.pair // self.shape[1])
+
+    @cached_property
+    def action(self) -> Ints:
+        """a, (K,)."""
+        return frozen(self.pair % self.shape[1])
+
+    @cached_property
+    def next(self) -> Ints:
+        """s', (K,), 64 bits wide."""
+        return frozen(self.after.astype(np.int64))
+
+    @cached_property
+    def reward(self) -> Floats:
+        """r, (K,)."""
+        return self.rewards if self.rewards.ndim == 1 else frozen(self.spread(self.rewards))
+
+    def columns(self) -> Outcomes:
+        """All columns."""
+        return Outcomes(self.state, self.action, self.next, self.reward, self.p)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter(self.columns())
+
+    def where(self, kept: Bools) -> Outcomes:
+        """The outcomes that a mask (K,) keeps."""
+        return self.columns().where(kept)
+
+    def totals(self, x: Floats) -> Floats:
+        """sum of x (K,) over the outcomes of each pair, (S A,)."""
+        if not len(x) or self.counts.all():
+            return np.add.reduceat(x, self.starts[:-1]) if len(x) else np.zeros(self.size)
+        total, pairs = np.zeros(self.size), np.flatnonzero(self.counts)
+        total[pairs] = np.add.reduceat(x, self.starts[pairs])
+        return total
+
+    @cached_property
+    def total(self) -> Floats:
+        """What the probabilities of each pair sum to, (S A,): 1 to rounding, 0 where it is not admissible."""
+        return self.totals(self.p)
+
+    @cached_property
+    def expected_reward(self) -> Floats:
+        """r(s,a) = sum over s' and r of r p(s',r|s,a), (S, A)."""
+        if self.rewards.ndim == 2:
+            most, off = self.sums
+            return self.rewards if off <= most * EPS else frozen(self.rewards * self.total.reshape(self.shape))
+        return frozen(self.totals(self.p * self.rewards).reshape(self.shape))
+
+    @cached_property
+    def transition(self) -> sparse.csr_array[Any]:
+        """Pr(s'|s,a), (S A, S)."""
+        P = sparse.csr_array((self.p, self.after, self.starts), shape=(self.size, self.shape[0]))
+        P.has_sorted_indices = True
+        if self.rewards.ndim == 2:  # so that no s' stands twice
+            P.has_canonical_format = True
+        if not P.has_canonical_format:
+            P = P.copy()
+            P.sum_duplicates()
+        for part in (P.data, P.indices, P.indptr):
+            frozen(part)
+        return P
+
+    @cached_property
+    def product(self) -> Any:
+        """`transition` as it multiplies fastest: a full array where it is tiny, or where a third of it is there."""
+        size = self.size * self.shape[0]
+        if size <= TINY:
+            places = self.pair * self.shape[0] + self.after
+            return frozen(np.bincount(places, self.p, minlength=size).reshape(self.size, -1))
+        P = self.transition
+        if P.nnz == size:
+            return P.data.reshape(P.shape)
+        return frozen(P.toarray()) if size <= 3 * P.nnz else P
+
+    @cached_property
+    def largest_reward(self) -> float:
+        """max |r|."""
+        return max(float(self.rewards.max(initial=0.0)), -float(self.rewards.min(initial=0.0)))
+
+    @cached_property
+    def sums(self) -> tuple[int, float]:
+        """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
+        present = self.total[self.counts > 0] if (self.counts == 0).any() else self.total
+        off = max(1 - present.min(initial=1.0), present.max(initial=1.0) - 1)
+        return int(self.counts.max(initial=0)), float(off)
+
+
 def frozen(array: NDArray[_T]) -> NDArray[_T]:
     """The array, read-only from now on."""
     array.flags.writeable = False
     return array
 
 
-def checked_outcomes(o: Outcomes, n_actions: int, name: Callable[[int, int], str]) -> Outcomes:
-    """Sort, merge and check a table. `name(s, a)` writes a pair in error messages.
+def largest(q: Floats) -> Floats:
+    """max over a of q(s,a), (S,): for few actions, column by column is several times as fast as along the last axis."""
+    if q.shape[1] > 32:
+        return np.asarray(q.max(axis=1))
+    top = q[:, 0].copy()
+    for a in range(1, q.shape[1]):
+        np.maximum(top, q[:, a], out=top)
+    return top
 
-    Raises ValueError for a probability that is negative or not finite, a reward that is not finite, and a pair (s, a)
-    whose probabilities do not sum to 1 within 1e-9.
+
+def greedy(q: Floats) -> Ints:
+    """The first best action of every state, (S,)."""
+    return best(q)[1] if q.shape[1] <= 16 and len(q) >= 5_000 else np.asarray(q.argmax(axis=1))
+
+
+def best(q: Floats) -> tuple[Floats, Ints]:
+    """(max over a of q(s,a), its first action), (S,) each; the action is the number of actions before it.
+
+    For many states and few actions. q has no nan.
     """
-    _refuse_first(~(np.isfinite(o.p) & (o.p >= 0)), o, name, "probability", o.p, "a finite number >= 0")
-    _refuse_first(~np.isfinite(o.reward), o, name, "reward", o.reward, "a finite number")
-    pair = o.state * n_actions + o.action
-    order = np.lexsort((o.reward, o.next, pair))
-    pair, after, reward, p = pair[order], o.next[order], o.reward[order], o.p[order]
-    _check_sums(pair, p, n_actions, name)
-
-    new = np.ones(len(pair), bool)
-    new[1:] = (pair[1:] != pair[:-1]) | (after[1:] != after[:-1]) | (reward[1:] != reward[:-1])
-    first = np.flatnonzero(new)
-    merged = np.add.reduceat(p, first) if len(first) else p
-    kept = merged > 0
-    first, merged = first[kept], merged[kept]
-    arrays = pair[first] // n_actions, pair[first] % n_actions, after[first], reward[first] + 0.0, merged
-    return Outcomes(*map(frozen, arrays))
-
-
-def _check_sums(pair: Ints, p: Floats, n_actions: int, name: Callable[[int, int], str]) -> None:
-    first = np.flatnonzero(np.diff(pair, prepend=-1))
-    if not len(first):
-        return
-    total = np.add.reduceat(p, first)
-    wrong = np.flatnonzero(np.abs(total - 1) > SUM_TOLERANCE)
-    if len(wrong):
-        s, a = divmod(int(pair[first[wrong[0]]]), n_actions)
-        raise ValueError(f"{name(s, a)} sums to {total[wrong[0]]:.12g}, not 1")
-
-
-def _refuse_first(
-    bad: Bools, o: Outcomes, name: Callable[[int, int], str], what: str, values: Floats, right: str
-) -> None:
-    if bad.any():
-        k = int(np.argmax(bad))
-        raise ValueError(f"{name(int(o.state[k]), int(o.action[k]))} has the {what} {values[k]}; it must be {right}")
-
-
-def checked_gamma(gamma: float) -> float:
-    """The discount as a float. Raises ValueError outside [0, 1]."""
-    if not isinstance(gamma, (int, float, np.integer, np.floating)) or isinstance(gamma, bool):
-        raise TypeError(f"gamma must be a number in [0, 1], not {gamma!r}")
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma must lie in [0, 1], not {gamma}")
-    return float(gamma)
-
-
-def checked_start(start: ArrayLike | None, terminal: Bools, states: tuple[Label, ...]) -> Floats:
-    """Pr(S_0 = s), (S,); None is uniform over the non-terminal states.
-
-    Raises ValueError where it is no distribution over the non-terminal states (in a terminal one nothing can be done).
-    """
-    if terminal.all():
-        raise ValueError("every state is terminal: no state has an outcome, so there is nothing to start")
-    if start is None:
-        return frozen(np.where(terminal, 0.0, 1 / np.count_nonzero(~terminal)))
-    given = np.array(start, dtype=np.float64)
-    if given.shape != terminal.shape:
-        raise ValueError(f"start has shape {given.shape}, not one probability for each of {len(terminal)} states")
-    bad = ~(np.isfinite(given) & (given >= 0))
-    if bad.any():
-        s = int(np.argmax(bad))
-        raise ValueError(f"start gives {states[s]!r} the probability {given[s]}; it must be a finite number >= 0")
-    if abs(given.sum() - 1) > SUM_TOLERANCE:
-        raise ValueError(f"start sums to {given.sum():.12g}, not 1")
-    if (given[terminal] > 0).any():
-        s = int(np.argmax(terminal & (given > 0)))
-        raise ValueError(f"start puts probability {given[s]:g} on {states[s]!r}, which is terminal")
-    return frozen(given)
-
-
-def checked_labels(labels: tuple[Label, ...], what: str) -> dict[Label, int]:
-    """{label: index}. Raises ValueError for a label that stands twice."""
-    index: dict[Label, int] = {}
-    for i, label in enumerate(labels):
-        if index.setdefault(label, i) != i:
-            raise ValueError(f"the {what} label {label!r} stands twice, at {index[label]} and {i}")
-    return index
+    top = largest(q)
+    before = q[:, 0] != top
+    first = before.astype(np.int8 if q.shape[1] < 128 else np.int64)
+    for a in range(1, q.shape[1] - 1):
+        before &= q[:, a] != top
+        first += before
+    return top, first.astype(np.int64)

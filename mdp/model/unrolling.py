@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,7 @@ def unroll(mdp: FiniteMDP, horizon: int, /) -> FiniteMDP:
     >>> m.n_states, float(solve(m).v[0].round(10))  # 14/17 = .82 without the limit
     (1717, 0.7441902878)
     """
-    if horizon < 1:
-        raise ValueError(f"the horizon must be at least 1, not {horizon}")
+    horizon = checked_horizon(horizon)
     t, S = mdp.table, mdp.n_states
     shift = S * np.repeat(np.arange(horizon), len(t.p))
     again = np.tile(np.arange(len(t.p)), horizon)
@@ -37,3 +37,14 @@ def unroll(mdp: FiniteMDP, horizon: int, /) -> FiniteMDP:
         start=np.concatenate([mdp.start, np.zeros(S * horizon)]),
         observations=np.concatenate([mdp.observations] * (horizon + 1)),
     )
+
+
+def checked_horizon(horizon: int) -> int:
+    """The number of steps. Raises TypeError where it is no whole number, ValueError below 1."""
+    try:
+        steps = index(horizon)
+    except TypeError:
+        raise TypeError(f"the horizon must be a whole number of steps, not {horizon!r}") from None
+    if steps < 1:
+        raise ValueError(f"the horizon must be at least 1, not {steps}")
+    return steps

@@ -7,15 +7,17 @@ Values, occupancies, gradients and variances are all solves of this kind.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
-from mdp.model.table import SUM_TOLERANCE, Bools, Floats
+from mdp.model.labels import SUM_TOLERANCE
+from mdp.model.table import Bools, Floats
 from mdp.prediction.graph import never_ending
+from mdp.prediction.linear import Solver
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -62,22 +64,17 @@ def check_proper(mdp: FiniteMDP, policy: Floats) -> None:
 
 def transitions(mdp: FiniteMDP, weight: NDArray[Any]) -> sparse.csr_array[Any]:
     """(S, S): the sum, for each pair (s, s'), of a weight (K,) given to each outcome."""
-    shape = (mdp.n_states, mdp.n_states)
-    return sparse.csr_array((weight, (mdp.table.state, mdp.table.next)), shape=shape)
+    t, (S, A) = mdp.table, mdp.table.shape
+    P = sparse.csr_array((weight, t.after.copy(), t.starts[::A].copy()), shape=(S, S))
+    P.sum_duplicates()
+    return P
 
 
-class Solver:
-    """A sparse LU factorisation of a square matrix (n, n)."""
-
-    def __init__(self, matrix: Any) -> None:
-        try:
-            self._factor = splu(sparse.csc_array(matrix))
-        except RuntimeError:
-            raise ValueError("I - gamma P is singular in float64: some state is left too rarely") from None
-
-    def solve(self, b: NDArray[Any], *, transposed: bool = False) -> NDArray[Any]:
-        """x with A x = b, or A^T x = b; b is (n,) or (n, K)."""
-        return np.asarray(self._factor.solve(np.ascontiguousarray(b), "T" if transposed else "N"))
+def mixed(mdp: FiniteMDP, policy: NDArray[Any]) -> sparse.csr_array[Any]:
+    """P_pi (S, S): the rows of P, weighted with pi (S, A)."""
+    (S, A), taken = policy.shape, np.flatnonzero(policy)
+    starts = np.concatenate([[0], np.cumsum(np.count_nonzero(policy, axis=1))])
+    return sparse.csr_array((policy.ravel()[taken], taken, starts), shape=(S, S * A)) @ mdp.transition
 
 
 class Chain:
@@ -91,12 +88,17 @@ class Chain:
         gamma = mdp.gamma if gamma is None else gamma
         if gamma == 1:
             check_proper(mdp, policy.real)
-        self.mdp, self.policy, t = mdp, policy, mdp.table
-        self.weight = policy[t.state, t.action] * t.p  # pi(a|s) p(s',r|s,a), (K,)
-        self.transition = transitions(mdp, self.weight)
-        self._solver = Solver(sparse.eye_array(mdp.n_states) - gamma * self.transition)
+        self.mdp, self.policy = mdp, policy
+        self.transition = mixed(mdp, policy)
+        self._solver = Solver.of_chain(self.transition, gamma)
         if gamma == 1:
             self._check_lengths()
+
+    @cached_property
+    def weight(self) -> NDArray[Any]:
+        """pi(a|s) p(s',r|s,a), (K,)."""
+        t = self.mdp.table
+        return t.spread(self.policy) * t.p
 
     def _check_lengths(self) -> None:
         """Raises ValueError where an episode is so long that no digit of a solve could be trusted."""

@@ -8,30 +8,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mdp.model.table import Floats
+from mdp.model.unrolling import checked_horizon
 from mdp.prediction.chain import Chain, checked_policy
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 
-class Evaluation(NamedTuple):
-    """v (S,), q (S, A) and J = sum over s of start(s) v(s). q is -inf where a is not in A(s), 0 in terminal states."""
-
+class _Values(NamedTuple):
     v: Floats
     q: Floats
     objective: float
 
 
-def evaluate(mdp: FiniteMDP, policy: ArrayLike, /) -> Evaluation:
-    """v_pi, q_pi and J of a policy (S, A), exact: one sparse direct solve of v = r_pi + gamma P_pi v.
+class Evaluation(_Values):
+    """v (S,), q (S, A) and J = sum over s of start(s) v(s). q is -inf where a is not in A(s), 0 in terminal states.
 
-    Raises ValueError for an array that is no policy and, at gamma = 1, for a policy that is not proper.
+    residual: max over s of |r_pi + gamma P_pi v - v|; at gamma < 1 v is within residual / (1 - gamma) of v_pi, and what
+    rounding adds to the residual itself.
+
+    Within H steps v is (H + 1, S) and q (H, S, A), by the steps that were taken, and J is that of v[0].
+    """
+
+    residual: float
+
+    def __new__(cls, v: Floats, q: Floats, objective: float, residual: float) -> Self:
+        self = super().__new__(cls, v, q, objective)
+        self.residual = residual
+        return self
+
+
+def evaluate(mdp: FiniteMDP, policy: ArrayLike, /, *, horizon: int | None = None) -> Evaluation:
+    """v_pi, q_pi and J of a policy (S, A), exact: one linear solve of v = r_pi + gamma P_pi v, and its residual.
+
+    A full matrix, a sparse one that lies near its diagonal once it is ordered, or BiCGSTAB, refined until its residual
+    is what rounding leaves: whichever suits (mdp.prediction.linear).
+
+    horizon     H: what comes within H steps, v_t = r_pi + gamma P_pi v_{t+1} with v_H = 0; the policy may be (H, S, A)
+
+    Raises ValueError for an array that is no policy, a horizon below 1 and, at gamma = 1 without a horizon, for a
+    policy that is not proper.
 
     >>> from envs import short_corridor
     >>> from mdp import evaluate
@@ -39,18 +61,44 @@ def evaluate(mdp: FiniteMDP, policy: ArrayLike, /) -> Evaluation:
     >>> found = evaluate(m, m.uniform_policy())
     >>> found.v.round(10).tolist(), round(found.objective, 10)
     ([-12.0, -10.0, -6.0, 0.0], -12.0)
+    >>> evaluate(m, m.uniform_policy(), horizon=2).v.tolist()  # -1 a step; from state 2 one step may do
+    [[-2.0, -2.0, -1.5, 0.0], [-1.0, -1.0, -1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
+    if horizon is not None:
+        return _within(mdp, policy, checked_horizon(horizon))
     return values(Chain(mdp, checked_policy(mdp, policy)))
+
+
+def _within(mdp: FiniteMDP, policy: ArrayLike, H: int) -> Evaluation:
+    """v_t(s) = sum over a of pi_t(a|s) q_t(s,a), q_t = r + gamma P v_{t+1}, v_H = 0."""
+    S, A = mdp.admissible.shape
+    given = np.asarray(policy, dtype=np.float64)
+    if given.ndim == 3 and len(given) != H:
+        raise ValueError(f"the policy has shape {given.shape}, not (S, A) or (H, S, A) = {(H, S, A)}")
+    pis = [checked_policy(mdp, pi) for pi in (given if given.ndim == 3 else [given])]
+    v, q = np.zeros((H + 1, S)), np.empty((H, S, A))
+    for t in reversed(range(H)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            q[t] = mdp.backup(v[t + 1])
+            v[t] = average(pis[t % len(pis)], q[t])
+        check_finite(mdp, v[t])
+    return Evaluation(v, q, float(mdp.start @ v[0]), residual=0.0)  # by construction
 
 
 def values(chain: Chain) -> Evaluation:
     """`evaluate` with a chain that is there already."""
     with np.errstate(over="ignore", invalid="ignore"):
         v = chain.solve(average(chain.policy, chain.mdp.expected_reward))
+    check_finite(chain.mdp, v)
+    q = chain.mdp.backup(v)
+    return Evaluation(v, q, float(chain.mdp.start @ v), residual=float(np.abs(average(chain.policy, q) - v).max()))
+
+
+def check_finite(mdp: FiniteMDP, v: Floats) -> None:
+    """Raises ValueError, with the state, where a value is not finite."""
     if not np.isfinite(v).all():
-        s = chain.mdp.states[int(np.argmax(~np.isfinite(v)))]
+        s = mdp.states[int(np.argmax(~np.isfinite(v)))]
         raise ValueError(f"v of state {s!r} is {v[~np.isfinite(v)][0]}: the rewards are too large for float64")
-    return Evaluation(v, chain.mdp.backup(v), float(chain.mdp.start @ v))
 
 
 def occupancy(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
@@ -95,4 +143,4 @@ def sweeps(mdp: FiniteMDP, policy: ArrayLike | None = None, /) -> Iterator[Float
 
 def average(pi: Floats, q: Floats) -> Floats:
     """sum over a of pi(a|s) q(s,a), (S,): actions that are never taken do not count, be their q -inf."""
-    return np.asarray((pi * np.where(pi > 0, q, 0.0)).sum(axis=1))
+    return np.asarray(np.einsum("sa,sa->s", pi, np.where(pi > 0, q, 0.0)))

@@ -49,15 +49,16 @@ def may_never_end(mdp: FiniteMDP, policy: Floats) -> Ints:
     return np.flatnonzero(_towards(mdp, stuck, policy > 0)[0])
 
 
-def proper_policy(mdp: FiniteMDP, allowed: Bools) -> tuple[Ints, Bools]:
+def proper_policy(mdp: FiniteMDP, allowed: Bools, goal: Bools | None = None) -> tuple[Ints, Bools]:
     """(policy, ends): an action for each state, proper on the states `ends` (S,) where a proper policy exists.
 
     States that cannot reach the end are taken away, with every action that may lead to them, until none is left;
     then each state takes an action that may bring it one step nearer. -1 where there is none, and in terminal states.
+    goal (S,) bool: other states that are to be reached for sure; what happens in them does not matter.
     """
-    t = mdp.table
+    t, goal = mdp.table, mdp.terminal if goal is None else goal
     while True:
-        ends, after = _towards(mdp, mdp.terminal, allowed)
+        ends, after = _towards(mdp, goal, allowed)
         leaks = np.zeros_like(allowed)
         lost = ~ends[t.next]
         leaks[t.state[lost], t.action[lost]] = True
@@ -65,7 +66,7 @@ def proper_policy(mdp: FiniteMDP, allowed: Bools) -> tuple[Ints, Bools]:
         if (smaller == allowed).all():
             break
         allowed = smaller
-    node = np.where(mdp.terminal[t.next], mdp.n_states, t.next)
+    node = np.where(goal[t.next], mdp.n_states, t.next)
     nearer = allowed[t.state, t.action] & (node == after[t.state])
     policy = np.full(mdp.n_states, -1)
     policy[t.state[nearer][::-1]] = t.action[nearer][::-1]  # the first such action stays

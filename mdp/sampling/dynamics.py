@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdp.model.table import Bools, Floats, Ints, Outcomes
+from mdp.model.table import Bools, Floats, Ints, Table
 
 NARROW = 32  # columns up to which the alias method is used
 
@@ -88,7 +88,7 @@ class Dynamics:
     table are.
     """
 
-    def __init__(self, table: Outcomes, start: Floats, terminal: Bools, n_actions: int) -> None:
+    def __init__(self, table: Table, start: Floats, terminal: Bools, n_actions: int) -> None:
         self.width = width_for(n_actions)
         row, rows = table.state * self.width + table.action, len(start) * self.width
         first = np.searchsorted(row, np.arange(rows))

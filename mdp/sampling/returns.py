@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdp.model.table import Floats, checked_gamma
+from mdp.model.labels import checked_gamma
+from mdp.model.table import Floats
 
 
 def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = None) -> Floats:

@@ -21,6 +21,8 @@ from agents import (
     gradient_moments,
     regularised_objective,
 )
+from agents.checks.routes import dense_objective
+from agents.exact.adjoint import state_values
 from agents.exact.objective import flat_gradient
 from mdp import (
     Episodes,
@@ -28,6 +30,7 @@ from mdp import (
     Trajectory,
     enumerate_trajectories,
     evaluate,
+    occupancy,
     policy_gradient,
     reinforce_moments,
 )
@@ -45,8 +48,49 @@ def test_objective_is_that_of_mdp(m: str, p: str) -> None:
 @pytest.mark.parametrize(("m", "p"), PAIRS)
 def test_theorem_equals_autograd(m: str, p: str) -> None:
     mdp, policy = MDPS[m], POLICIES[p](MDPS[m])
-    theorem, autograd = exact_gradient(policy, mdp), flat_gradient(policy, exact_objective(policy, mdp))
-    assert float((theorem - autograd).norm()) <= 1e-12 * float(autograd.norm())
+    theorem = exact_gradient(policy, mdp)
+    for J in (exact_objective(policy, mdp), dense_objective(policy, mdp)):
+        autograd = flat_gradient(policy, J)
+        assert float((theorem - autograd).norm()) <= 1e-12 * float(autograd.norm())
+
+
+# ---- the adjoint method ----
+
+
+@pytest.mark.parametrize(("m", "p"), PAIRS)
+def test_the_backward_pass_of_the_solve_is_the_theorem(m: str, p: str) -> None:
+    """What autograd puts into dJ/dpi(s,a) is eta(s) q(s,a) of mdp; the v that it went through is v of mdp."""
+    mdp = MDPS[m]
+    pi = POLICIES[p](mdp).matrix(mdp).detach().requires_grad_()
+    v = state_values(mdp, pi, (pi * torch.as_tensor(mdp.expected_reward.copy())).sum(1))
+    (found,) = torch.autograd.grad(torch.as_tensor(mdp.start.copy()) @ v, pi)
+    exact, eta = evaluate(mdp, pi.detach().numpy()), occupancy(mdp, pi.detach().numpy())
+    np.testing.assert_allclose(v.detach().numpy(), exact.v, atol=1e-13 * max(1, np.abs(exact.v).max()))
+    theorem = np.where(mdp.admissible, eta[:, None] * np.where(mdp.admissible, exact.q, 0), 0)
+    np.testing.assert_allclose(found.numpy(), theorem, atol=1e-12 * max(1, np.abs(theorem).max()))
+
+
+@pytest.mark.parametrize("m", ["random", "robot", "corridor"])
+def test_gradcheck_of_the_solve(m: str) -> None:
+    """Of first and second derivatives, by pi and by r."""
+    mdp = MDPS[m]
+    rng, live = np.random.default_rng(0), torch.as_tensor(~mdp.terminal)[:, None]
+    h, r = (torch.as_tensor(rng.normal(size=x)).requires_grad_() for x in (mdp.admissible.shape, mdp.n_states))
+    cut = ~torch.as_tensor(mdp.admissible.copy()) & live
+
+    def v(h: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
+        return state_values(mdp, torch.softmax(h.masked_fill(cut, -torch.inf), 1) * live, r)
+
+    assert torch.autograd.gradcheck(v, (h, r))
+    assert torch.autograd.gradgradcheck(v, (h, r))
+
+
+def test_the_objective_needs_no_dense_matrix() -> None:
+    """20,000 states: a dense (S, S) would take 3.2 GB."""
+    mdp = envs.random_walk(20_000, gamma=0.99)
+    policy = tabular(mdp)
+    autograd, theorem = flat_gradient(policy, exact_objective(policy, mdp)), exact_gradient(policy, mdp)
+    assert float((theorem - autograd).norm()) <= 1e-12 * float(theorem.norm()) + 1e-30
 
 
 @pytest.mark.parametrize("m", MDPS)
@@ -129,7 +173,7 @@ def test_regularised_objective_is_j_with_other_rewards(m: str) -> None:
         extra = np.where(pi > 0, -kl * (np.log(pi) - np.log(ref)) - entropy * np.log(pi), 0.0)
     t = mdp.table
     shifted = FiniteMDP(
-        t._replace(reward=t.reward + extra[t.state, t.action]),
+        t.columns()._replace(reward=t.reward + extra[t.state, t.action]),
         states=mdp.states, actions=mdp.actions, gamma=mdp.gamma, start=mdp.start,
     )  # fmt: skip
     value = regularised_objective(policy, mdp, kl=kl, reference=reference, entropy=entropy)

@@ -34,7 +34,8 @@ from agents.exact.moments import preference_moments
 from agents.learning import Agent, History
 from mdp import FiniteMDP, solve
 from mdp.model.table import Floats
-from mdp.prediction.chain import Solver, transitions
+from mdp.prediction.chain import transitions
+from mdp.prediction.linear import Solver
 
 EPISODES, SEED = 100, 0  # of one update; defaults of the command
 WITHIN = 0.01

@@ -1,4 +1,4 @@
-"""from_outcomes, from_arrays and from_gymnasium: three doors to one table."""
+"""from_outcomes, from_arrays, from_pairs and from_gymnasium: four doors to one table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from envs import MDPEnv, gridworld_4x4, recycling_robot, short_corridor
-from mdp import FiniteMDP, evaluate
+from mdp import FiniteMDP, evaluate, solve
 from mdp.model.table import Floats
 from tests.worlds import GYMNASIUM, assert_close, random_mdp
 
@@ -39,13 +39,22 @@ def by_action(x: Floats) -> list[Any]:
     return [sparse.csr_array(x[:, a]) for a in range(x.shape[1])]
 
 
+def objects(listed: list[Any]) -> Any:
+    """A one-dimensional array of objects, as pymdptoolbox makes them."""
+    array = np.empty(len(listed), dtype=object)
+    array[:] = listed
+    return array
+
+
 FORMS: dict[str, Callable[[Floats, Floats], tuple[Any, Any]]] = {
     "dense": lambda P, R: (P, R),
     "sparse P": lambda P, R: (by_action(P), R),
     "sparse R": lambda P, R: (P, by_action(R)),
     "both sparse": lambda P, R: (tuple(by_action(P)), by_action(R)),
+    "one sparse P": lambda P, R: (sparse.csr_array(P.reshape(-1, len(P))), R),
     "coo matrices": lambda P, R: ([sparse.coo_matrix(x) for x in by_action(P)], by_action(R)),
     "lists": lambda P, R: (P.tolist(), R.tolist()),
+    "arrays of sparse arrays": lambda P, R: (objects(by_action(P)), objects(by_action(R))),
 }
 
 
@@ -58,6 +67,41 @@ def test_arrays_say_what_outcomes_say(make: Callable[[], FiniteMDP], form: str) 
         P, R, gamma=m.gamma, start=m.start, terminal=m.terminal, admissible=m.admissible | m.terminal[:, None]
     )
     assert_same(m, again)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
+def test_what_a_model_hands_out_makes_it_again(kind: Callable[[Any], Any]) -> None:
+    m = recycling_robot()
+    again = FiniteMDP.from_arrays(kind(m.transition), m.expected_reward, gamma=m.gamma, admissible=m.admissible)
+    assert solve(again).v.tolist() == solve(m).v.tolist()
+
+
+def test_arrays_are_copied_and_kept_small() -> None:
+    """Whoever changes what was given changes no model; indices are 32 bits wide, numbered labels are a range."""
+    P = sparse.csr_array(([0.5, 0.5, 1.0], [0, 1, 1], [0, 2, 3]), shape=(2, 2))
+    R = np.array([[1.0], [2.0]])
+    m = FiniteMDP.from_arrays(P, R, gamma=0.5)
+    before = solve(m).v.copy()
+    P.data[:], P.indices[:], R[:] = 0, 0, 9
+    np.testing.assert_array_equal(solve(m.with_gamma(0.5)).v, before)
+    assert m.table.after.dtype == m.table.starts.dtype == np.int32
+    assert m.table.next.dtype == np.int64
+    assert m.table.rewards.shape == (2, 1)
+    assert m.states == (0, 1)
+    assert (m.state_index(1), m.state_index(np.int64(1))) == (1, 1)
+    for wrong in (2, -1, "0", None, [0]):
+        with pytest.raises(ValueError, match=r"unknown state .*; the states are 0, 1"):
+            m.state_index(wrong)  # type: ignore[arg-type]
+
+
+def test_as_many_rewards_as_pairs_and_outcomes() -> None:
+    """Two outcomes of one pair, none of another: one reward for each outcome, not for each pair."""
+    m = FiniteMDP.from_outcomes({("s", "a"): [(0.5, "s", 1.0), (0.5, "t", 3.0)]}, gamma=0.5, states=["s", "t"])
+    assert len(m.table.p) == m.n_states * m.n_actions
+    assert m.expected_reward.tolist() == [[2.0], [0.0]]
+    by_pair = FiniteMDP.from_arrays([[[0.5, 0.5]], [[0, 1]]], [[2.0], [0.0]], gamma=0.5)
+    assert by_pair.expected_reward.tolist() == [[2.0], [0.0]]
+    assert by_pair.table.reward.tolist() == [2.0, 2.0]
 
 
 def corridor_arrays(loops: bool = True) -> tuple[Floats, Floats]:
@@ -182,6 +226,124 @@ def test_bad_arrays(changes: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"P": P, "R": R, "gamma": 1}
     with pytest.raises(ValueError, match=message):
         FiniteMDP.from_arrays(**(arguments | changes))
+
+
+def test_the_action_first() -> None:
+    """pymdptoolbox's P (A, S, S): the refusal says what to do, and that is right."""
+    P, R = (x.swapaxes(0, 1) for x in corridor_arrays())
+    with pytest.raises(ValueError, match=r"P has shape \(2, 4, 4\), .* as in pymdptoolbox, pass P\.swapaxes\(0, 1\)"):
+        FiniteMDP.from_arrays(P, R, gamma=1)
+    m = FiniteMDP.from_arrays(P.swapaxes(0, 1), R.swapaxes(0, 1), gamma=1, start=[1, 0, 0, 0])
+    assert_same(m, short_corridor())
+
+
+def test_the_forest_of_pymdptoolbox() -> None:
+    """mdptoolbox.example.forest(), written out, and the value in its documentation: gamma .9, wait while it grows."""
+    P = np.array([[[0.1, 0.9, 0], [0.1, 0, 0.9], [0.1, 0, 0.9]], [[1, 0, 0]] * 3])
+    R = np.array([[0, 0], [0, 1], [4, 2]])
+    for given in (P.swapaxes(0, 1), [sparse.csr_matrix(x) for x in P]):
+        solution = solve(FiniteMDP.from_arrays(given, R, gamma=0.9), tolerance=1e-12)
+        assert_close(solution.v, [26.244, 29.484, 33.484])
+        assert solution.policy.argmax(axis=1).tolist() == [0, 0, 0]
+
+
+# ---- pairs, and QuantEcon ----
+
+
+def pairs(m: FiniteMDP) -> tuple[Floats, Floats, Any, Any]:
+    """P (L, S), r (L,), and the indices of the admissible pairs."""
+    s, a = np.nonzero(m.admissible)
+    return m.transition.toarray()[s * m.n_actions + a], m.expected_reward[s, a], s, a
+
+
+def in_expectation(m: FiniteMDP) -> FiniteMDP:
+    """The same MDP, r(s, a) in the place of random rewards, through the door that is tested above."""
+    P = m.transition.toarray().reshape(m.n_states, m.n_actions, -1)
+    return FiniteMDP.from_arrays(
+        P, m.expected_reward, gamma=m.gamma, start=m.start, terminal=m.terminal, admissible=m.admissible
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, sparse.coo_matrix])
+def test_pairs_say_what_arrays_say(form: Callable[[Floats], Any], seed: int) -> None:
+    """In any order, dense or sparse."""
+    m = random_mdp(seed)
+    P, r, s, a = pairs(m)
+    mixed = np.random.default_rng(seed).permutation(len(r))
+    again = FiniteMDP.from_pairs(form(P[mixed]), r[mixed], s[mixed], a[mixed], gamma=m.gamma, start=m.start)
+    assert_same(again, in_expectation(m))
+
+
+def test_rewards_of_minus_infinity_are_not_admissible() -> None:
+    m = random_mdp(1)
+    P = m.transition.toarray().reshape(m.n_states, m.n_actions, -1)
+    P[~m.admissible] = 1.0  # rows that are not read
+    R = np.where(m.admissible, m.expected_reward, -np.inf)
+    P[m.terminal], R[m.terminal] = np.eye(m.n_states)[m.terminal][:, None], 0
+    assert_same(FiniteMDP.from_arrays(P, R, gamma=m.gamma, start=m.start), in_expectation(m))
+    s, a = np.divmod(np.arange(R.size), m.n_actions)
+    again = FiniteMDP.from_pairs(P.reshape(-1, m.n_states), R.ravel(), s, a, gamma=m.gamma, start=m.start)
+    assert_same(again, in_expectation(m))
+    with pytest.raises(ValueError, match="has the reward -inf; it must be a finite number"):
+        FiniteMDP.from_arrays(P, R, gamma=m.gamma, admissible=np.ones(R.shape, bool))
+
+
+def test_labels_and_ends_of_pairs() -> None:
+    P = [[0.5, 0.5, 0], [0, 0, 1], [0, 1, 0]]
+    named: dict[str, Any] = {"states": "xyz", "actions": ["l", "r", "never"], "observations": [4, 4, 5]}
+    m = FiniteMDP.from_pairs(P, [1, 2, 0], [0, 0, 1], [0, 1, 1], gamma=0.5, start={"x": 1.0}, **named)
+    assert m.outcomes("x", "l") == [(0.5, "x", 1.0), (0.5, "y", 1.0)]
+    assert m.terminal.tolist() == [False, True, True]  # a loop with reward 0, and a state without pairs
+    assert (m.n_actions, m.observations.tolist(), m.start.tolist()) == (3, [4, 4, 5], [1, 0, 0])
+    with pytest.raises(ValueError, match="state 'x' is given as terminal, but action 'l' leads to"):
+        FiniteMDP.from_pairs(P, [1, 2, 0], [0, 0, 1], [0, 1, 1], gamma=0.5, terminal=[True, False, False], **named)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"P": np.ones((3, 2, 2))}, r"P has shape \(3, 2, 2\) and R \(3,\); they must be \(L, S\) and \(L,\)"),
+        ({"R": [0, 1]}, r"P has shape \(3, 2\) and R \(2,\)"),
+        ({"s_indices": [0, 0, 2]}, r"s_indices\[2\] is 2; it must lie in 0 \.\. 1"),
+        ({"s_indices": [0, 1]}, r"s_indices must be integers of shape \(3,\), not int64 of shape \(2,\)"),
+        ({"a_indices": [0, 1.0, 0]}, "a_indices must be integers .* not float64"),
+        ({"a_indices": [0, -1, 0]}, r"a_indices\[1\] is -1; it must be at least 0"),
+        ({"actions": ["only"]}, r"a_indices\[1\] is 1; it must lie in 0 \.\. 0"),
+        ({"a_indices": [0, 0, 0]}, "the pair s=0, a=0 is listed twice, in the rows 0 and 1"),
+        ({"P": [[0.5, 0.5], [0, 0.9], [0, 1]]}, r"p\(\.\|s=0, a=1\) sums to 0\.9, not 1"),
+        ({"P": [[0.5, 0.5], [0, 0], [0, 1]]}, r"p\(\.\|s=0, a=1\) sums to 0, not 1"),
+        ({"R": [0, np.nan, 0]}, r"p\(\.\|s=0, a=1\) has the reward nan"),
+        ({"R": [0, np.inf, 0]}, r"p\(\.\|s=0, a=1\) has the reward inf"),
+        ({"states": "xyz"}, "3 states labels for 2 states"),
+    ],
+)
+def test_bad_pairs(changes: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"P": [[0.5, 0.5], [0, 1], [0, 1]], "R": [5, 10, -1], "gamma": 0.95}
+    arguments |= {"s_indices": [0, 0, 1], "a_indices": [0, 1, 0]}
+    with pytest.raises(ValueError, match=message):
+        FiniteMDP.from_pairs(**(arguments | changes))
+
+
+@pytest.mark.parametrize("sparsely", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_quantecon(seed: int, sparsely: bool) -> None:
+    """Its product form, and its state-action-pair form, give what it computes itself."""
+    markov = pytest.importorskip("quantecon").markov
+    rng = np.random.default_rng(seed)
+    Q = rng.dirichlet(np.ones(6), size=(6, 3)) * 1.0
+    R = np.where(rng.random((6, 3)) < 0.3, -np.inf, rng.normal(size=(6, 3)))
+    R[:, 0] = rng.normal(size=6)  # QuantEcon wants an action everywhere
+    product = markov.DiscreteDP(R, Q, 0.9)
+    listed = product.to_sa_pair_form(sparse=sparsely)
+    expected = product.solve(method="policy_iteration")
+    for m in (
+        FiniteMDP.from_arrays(product.Q, product.R, gamma=product.beta),
+        FiniteMDP.from_pairs(listed.Q, listed.R, listed.s_indices, listed.a_indices, gamma=listed.beta),
+    ):
+        solution = solve(m, tolerance=1e-12)
+        assert_close(solution.v, expected.v)
+        assert solution.policy.argmax(axis=1).tolist() == expected.sigma.tolist()
 
 
 # ---- Gymnasium ----

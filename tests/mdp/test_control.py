@@ -12,7 +12,7 @@ from mdp import FiniteMDP, Solution, evaluate, solve, unroll
 from mdp.prediction.graph import never_ending
 from tests.worlds import GYMNASIUM, assert_close, random_mdp
 
-METHODS = ("policy_iteration", "value_iteration", "modified_policy_iteration", "linear_programming")
+METHODS = ("auto", "policy_iteration", "value_iteration", "modified_policy_iteration", "linear_programming")
 CONTINUING = {
     "Gridworld5x5", "RecyclingRobot", "RiverSwim", "DoubleLoop", "Chain", "Garnet", "CarRental", "CarRentalExercise",
     "MachineReplacement", "Inventory", "AdmissionQueue",
@@ -127,6 +127,27 @@ def test_printed_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> 
     assert "iteration 1" in err
 
 
+def test_a_bar_comes_on_a_terminal_after_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    m = problem("Gridworld5x5", 0.9)
+    solve(m)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    solve(m)
+    assert capsys.readouterr().err == ""  # no terminal, or no second
+    monkeypatch.setattr("mdp.control.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("mdp.control.progress.PAUSE", 0.0)
+    solve(m, progress=False)
+    assert capsys.readouterr().err == ""
+    solve(m, method="value_iteration", tolerance=1e-6)
+    lines = capsys.readouterr().err.split("\r")
+    filled = [line.count("#") for line in lines[1:]]
+    assert filled == sorted(filled)
+    assert filled[0] == 0
+    assert filled[-1] > 35
+    assert "within 9." in lines[-1] or "e-0" in lines[-1]
+
+
 def test_unknown_method_and_tolerance() -> None:
     m = problem("ShortCorridor", 1.0)
     with pytest.raises(ValueError, match=r"unknown method 'magic'.*policy_iteration"):
@@ -177,14 +198,14 @@ def test_v_is_the_supremum_over_policies_that_end(method: str, end: float) -> No
     assert_close(solve(loop(0, 0, end), method=method).v[:2], [end, end])
 
 
-@pytest.mark.parametrize("method", [*METHODS, "auto"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("there", "back"), [(1, -0.5), (1, 1), (2, -1)])
 def test_reward_for_ever_is_refused(method: str, there: float, back: float) -> None:
     with pytest.raises(ValueError, match=r"positive reward can be earned for ever in states 'x', 'y'"):
         solve(loop(there, back), method=method)
 
 
-@pytest.mark.parametrize("method", [*METHODS, "auto"])
+@pytest.mark.parametrize("method", METHODS)
 def test_no_way_to_end_is_refused(method: str) -> None:
     m = FiniteMDP.from_outcomes(
         {("a", 0): [(1, "end", 0)], ("b", 0): [(0.5, "trap", 0), (0.5, "end", 0)], ("trap", 0): [(1, "trap", -1)]},

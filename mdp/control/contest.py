@@ -1,0 +1,147 @@
+"""Which actions may be the best ones: an action is looked at again only where it may have become one.
+
+Between two values v and w the q of an action changes by gamma P (w - v), so what one action is better than another by
+changes by at most gamma span(w - v). An action that fell short by more is not the best one yet, and its row is not
+multiplied: the skipping is exact. Most actions are looked at two or three times in all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mdp.model.table import EPS, Bools, Floats, Ints, best, largest
+from mdp.prediction.products import spread
+
+if TYPE_CHECKING:
+    from mdp.model.finite import FiniteMDP
+
+MANY = 0.1  # of all rows that are open, besides one for each state: from here on it is cheaper to multiply all
+PATCHES = 0.02  # of all states: as many may change their action before the rows of the policy are gathered anew
+
+
+class Rows:
+    """All pairs (s, a) as rows s A + a: P (S A, S), r (S A,), -inf for pairs that are not admissible.
+
+    A terminal state has A rows, which pay 0 and lead nowhere.
+    """
+
+    def __init__(self, mdp: FiniteMDP) -> None:
+        self.S, self.A, self.gamma = mdp.n_states, mdp.n_actions, mdp.gamma
+        self.P: Any = mdp.table.product
+        self.product = spread(self.P)
+        self.r: Floats = mdp.reward_or_limit.ravel()
+        self.unit = 4 * (mdp.table.sums[0] + 4) * EPS  # what a backup loses, of the largest |v|
+
+    def backup(self, v: Floats) -> Floats:
+        """q, (S, A)."""
+        q: Floats = self.product @ v
+        q *= self.gamma
+        q += self.r
+        return q.reshape(self.S, self.A)
+
+    def backup_of(self, rows: Ints, v: Floats) -> Floats:
+        """q of some rows."""
+        return np.asarray(self.r[rows] + self.gamma * (self.P[rows] @ v))
+
+
+class Greedy:
+    """A deterministic policy: the rows that it takes, and T_pi. States that changed lately are kept apart."""
+
+    def __init__(self, all_rows: Rows, taken: Ints) -> None:
+        self.all, self.taken = all_rows, taken
+        self._gather()
+
+    def _gather(self) -> None:
+        self.P, self.r = spread(self.all.P[self.taken]), self.all.r[self.taken]
+        self._apart = np.zeros(self.all.S, bool)
+        self._states = np.zeros(0, np.int64)
+
+    def take(self, taken: Ints) -> bool:
+        """From now on the rows `taken` (S,). Whether any is another one."""
+        states = np.flatnonzero(taken != self.taken)
+        return self.change(states, taken[states])
+
+    def change(self, states: Ints, rows: Ints) -> bool:
+        """From now on `rows` in `states`. Whether any is another one."""
+        other = states[rows != self.taken[states]]
+        if not len(other):
+            return False
+        self.taken[states] = rows
+        self._apart[other] = True
+        self._states = np.flatnonzero(self._apart)
+        if len(self._states) > PATCHES * self.all.S:
+            self._gather()
+        else:
+            self._P, self._r = self.all.P[self.taken[self._states]], self.all.r[self.taken[self._states]]
+        return True
+
+    def backup(self, v: Floats) -> Floats:
+        """T_pi v."""
+        w: Floats = self.P @ v
+        w *= self.all.gamma
+        w += self.r
+        if len(self._states):
+            w[self._states] = self._r + self.all.gamma * (self._P @ v)
+        return w
+
+
+class Contest:
+    """Which rows may be best: `short` (S, A) is by how much each fell short when it was looked at, plus what was then
+    the way of v, `way`; a row is open again where v has gone that far.
+
+    changed: whether the last improvement changed the policy.
+    """
+
+    def __init__(self, rows: Rows, q: Floats, v: Floats) -> None:
+        """From q, the backup of v."""
+        self.rows, self.changed, self.v = rows, True, v
+        self.first = np.arange(0, rows.S * rows.A, rows.A)
+        self.way = rows.unit * (np.abs(largest(q)).max() + np.abs(v).max()) / (1 - rows.gamma)  # as q is rounded
+        self.policy = Greedy(rows, self._among_all(q))
+
+    def _among_all(self, q: Floats) -> Ints:
+        """The first best row of each state."""
+        self.Tv, action = best(q)
+        self.short = self.Tv[:, None] - q
+        self.short += self.way
+        return self.first + action
+
+    def improve(self, v: Floats) -> None:
+        """T v; the policy is greedy for v from now on."""
+        self.way += self.rows.gamma * float(np.ptp(v - self.v))
+        self.v = v
+        open_ = self.short <= self.way
+        if np.count_nonzero(open_) - self.rows.S > MANY * open_.size:
+            self.changed = self.policy.take(self._among_all(self.rows.backup(v)))
+        else:
+            self.Tv = self.policy.backup(v)
+            self.changed = self._among(open_, v)
+
+    def _among(self, open_: Bools, v: Floats) -> bool:
+        """The best of the open rows, in states that have more than one."""
+        count = open_[:, 0].astype(np.int16)
+        for column in open_.T[1:]:
+            count += column
+        states = np.flatnonzero(count > 1)
+        if not len(states):
+            return False
+        s, a = open_[states].nonzero()
+        rows = self.first[states[s]] + a
+        q = self.rows.backup_of(rows, v)
+        top = np.maximum.reduceat(q, np.flatnonzero(first_of(s)))
+        self.Tv[states] = top
+        q = top[s] - q
+        won = np.flatnonzero(q == 0)
+        changed = self.policy.change(states, rows[won[first_of(s[won])]])
+        q += self.way
+        self.short.ravel()[rows] = q
+        return changed
+
+
+def first_of(sorted_: Ints) -> Bools:
+    """Where a sorted array has a value for the first time."""
+    new = np.ones(len(sorted_), bool)
+    np.not_equal(sorted_[1:], sorted_[:-1], out=new[1:])
+    return new

@@ -1,0 +1,101 @@
+"""Modified policy iteration: v <- T_pi v, until it changes little; pi <- greedy(v). Puterman & Shin (1978).
+
+With d = T v - v, v* - T v lies between gamma min(d) / (1 - gamma) and gamma max(d) / (1 - gamma) (MacQueen 1966;
+Porteus 1971): the middle is the better v, half the span its error. `solve` proves it again by a sweep over all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mdp.control.bound import rounding
+from mdp.control.contest import Contest, Rows
+from mdp.control.progress import Progress
+from mdp.model.table import Floats, Ints, largest
+
+if TYPE_CHECKING:
+    from mdp.model.finite import FiniteMDP
+
+ENOUGH = 0.2  # an evaluation ends where the span of its changes is this share of the last improvement's
+LOOKS = 20  # at rows of each state, in sweeps over all of them, before the first policy is taken
+MOST = 200  # improvements
+ROUNDINGS = 2  # of a backup: a span of their size is no progress any more
+STALLED = 400  # sweeps that are still to come, by the contraction that was seen, from which on sweeping is given up
+
+
+class Stalled(Exception):
+    """The values contract so slowly that sweeps would take too long; `v` are the last ones, (S,)."""
+
+    def __init__(self, v: Floats) -> None:
+        self.v = v
+
+
+def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> tuple[Floats, Ints, int, float]:
+    """(v, policy (S,), improvements, bound) at gamma < 1, the bound below `tolerance`, or at rounding above it.
+
+    Raises Stalled where sweeps contract too slowly.
+    """
+    to_error, rows, improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows(mdp), 0
+
+    def enough(contest: Contest) -> float:
+        """The span of d from which on v is good enough."""
+        wanted = max(0.9 * tolerance, ROUNDINGS * rounding(mdp, contest.Tv) / (1 - mdp.gamma))
+        return wanted / to_error if to_error else np.inf
+
+    def tell(span: float) -> None:
+        nonlocal improvements
+        improvements += 1
+        show(improvements, span * to_error)
+
+    contest = Contest(rows, *ahead(rows))
+    low, high = converged(contest, enough, tell)
+    v = np.where(mdp.terminal, 0.0, contest.Tv + mdp.gamma / (1 - mdp.gamma) * (low + high) / 2)
+    bound = (high - low) * to_error + rounding(mdp, v) / (1 - mdp.gamma)
+    return v, contest.policy.taken % rows.A, improvements, bound
+
+
+def ahead(rows: Rows) -> tuple[Floats, Floats]:
+    """(q, v) after some sweeps, which are worth more than a policy that will not last; at v = 0 no product is needed.
+
+    One sweep for a full matrix: the rows of one policy fit a cache, all of them may not.
+    """
+    q = rows.r.reshape(rows.S, rows.A)
+    for _ in range(1 if isinstance(rows.P, np.ndarray) else max(1, LOOKS // rows.A)):
+        v = largest(q)
+        q = rows.backup(v)
+    return q, v
+
+
+def converged(
+    contest: Contest, enough: Callable[[Contest], float], tell: Callable[[float], None]
+) -> tuple[float, float]:
+    """Evaluate and improve, until d has a span of enough(contest) at most: its least and its largest value."""
+    for _ in range(MOST):
+        d = contest.Tv - contest.v
+        low, high, target = float(d.min()), float(d.max()), enough(contest)
+        tell(high - low)
+        if high - low <= target:
+            break
+        share = ENOUGH if contest.changed else 0.0
+        contest.improve(evaluated(contest, high - low, max(share * (high - low), target)))
+    return low, high
+
+
+def evaluated(contest: Contest, span: float, target: float) -> Floats:
+    """T_pi ... T_pi T v: as often as it takes until the changes have a small span."""
+    v, sweeps, first = contest.Tv, 0, span
+    change = np.empty_like(v)
+    while True:
+        w = contest.policy.backup(v)
+        np.subtract(w, v, out=change)
+        now, v, sweeps = float(change.max() - change.min()), w, sweeps + 1
+        if now <= target:
+            return v
+        if sweeps % 50 == 0:
+            rate = (now / first) ** (1 / 50)
+            if rate >= 1 or np.log(target / now) / np.log(rate) > STALLED:
+                raise Stalled(v)
+            first = now

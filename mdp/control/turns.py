@@ -1,0 +1,69 @@
+"""Small problems, and slowly mixing ones, at gamma < 1: optimality sweeps and exact values by turns.
+
+    v <- T v, some times;        pi <- greedy(v);        v <- (I - gamma P_pi)^-1 r_pi;        again
+
+Howard's policy iteration (1960) whose improvement looks several steps ahead: T^k v_pi >= T v_pi >= v_pi, so that no
+policy comes back but by rounding. It ends where a sweep changes nothing, or gains no more than rounding may explain.
+Where shortest ways are all there is, the sweeps alone end it, before any linear system.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mdp.control.bound import rounding, uncertain
+from mdp.control.progress import Progress
+from mdp.model.table import Floats, Ints, greedy, largest
+from mdp.prediction.linear import Solver
+
+if TYPE_CHECKING:
+    from mdp.model.finite import FiniteMDP
+
+TINY = 150  # states up to which a linear system costs about as much as a few sweeps
+SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
+
+
+def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Progress) -> tuple[Floats, Ints, int]:
+    """(v, policy (S,), iterations), v to rounding, from some v; iterations: sweeps and linear systems."""
+    most = SWEEPS if mdp.n_states <= TINY else MORE_SWEEPS
+    iterations, seen = 0, set[bytes]()
+    while True:
+        v, q, sweeps = swept(mdp, v, most)
+        policy, iterations = greedy(q), iterations + sweeps
+        if sweeps < most:
+            return v, policy, iterations
+        came_back = policy.tobytes() in seen
+        seen.add(policy.tobytes())
+        v, iterations = exact_value(mdp, policy), iterations + 1
+        gain = largest(mdp.backup(v)) - v
+        most_gain = float(gain.max())
+        show(iterations, most_gain / (1 - mdp.gamma))
+        if came_back or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v)).all()):
+            return v, policy, iterations
+
+
+def swept(mdp: FiniteMDP, v: Floats, most: int) -> tuple[Floats, Floats, int]:
+    """(T^k v, q (S, A) of T^(k-1) v, k): k is `most`, or less where nothing changes any more."""
+    P, r, shape, gamma = mdp.table.product, mdp.reward_or_limit.ravel(), mdp.admissible.shape, mdp.gamma
+    for k in range(most):
+        q: Floats = P @ v
+        q *= gamma
+        q += r
+        w = largest(q.reshape(shape))
+        if (w == v).all():
+            return v, q.reshape(shape), k
+        v = w
+    return v, q.reshape(shape), most
+
+
+def exact_value(mdp: FiniteMDP, actions: Ints) -> Floats:
+    """v of the policy that takes `actions` (S,), at gamma < 1."""
+    rows = actions + np.arange(0, mdp.table.size, mdp.n_actions)
+    P, r = mdp.table.product[rows], mdp.expected_reward.ravel()[rows]
+    if isinstance(P, np.ndarray):
+        P *= -mdp.gamma
+        P.ravel()[:: len(P) + 1] += 1
+        return np.asarray(np.linalg.solve(P, r))
+    return np.asarray(Solver.of_chain(P, mdp.gamma).solve(r))

@@ -1,0 +1,87 @@
+"""From raw outcomes to the table: sorted, merged, and checked to be probability distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from mdp.model.labels import SUM_TOLERANCE
+from mdp.model.table import Floats, Ints, Outcomes, Table
+
+Name = Callable[[int, int], str]  # (s, a) as error messages write it
+
+
+def sorted_table(o: Outcomes, shape: tuple[int, int], name: Name) -> Table:
+    """Check, sort and merge columns in any order, for shape (S, A).
+
+    Raises ValueError for a probability that is negative or not finite, a reward that is not finite, and a pair (s, a)
+    whose probabilities do not sum to 1 within 1e-9.
+    """
+    S, A = shape
+    pair, after, reward, p = o.state * A + o.action, o.next, o.reward, o.p
+
+    def at(k: int) -> str:
+        return name(int(o.state[k]), int(o.action[k]))
+
+    _check_numbers(p, "probability", 0, at)
+    _check_numbers(reward, "reward", -np.inf, at)
+    if not _in_order(pair, after):
+        order = np.lexsort((reward, after, pair))
+        pair, after, reward, p = pair[order], after[order], reward[order], p[order]
+        new = np.ones(len(pair), bool)
+        new[1:] = (pair[1:] != pair[:-1]) | (after[1:] != after[:-1]) | (reward[1:] != reward[:-1])
+        first = np.flatnonzero(new)
+        pair, after, reward, p = pair[first], after[first], reward[first], np.add.reduceat(p, first)
+    if not p.all():
+        kept = p > 0
+        pair, after, reward, p = pair[kept], after[kept], reward[kept], p[kept]
+    starts = np.zeros(S * A + 1, np.int64)
+    np.cumsum(np.bincount(pair, minlength=S * A), out=starts[1:])
+    return _summed(Table(shape, starts, np.array(after), np.array(p), reward + 0.0), name, o)
+
+
+def _in_order(pair: Ints, after: Ints) -> bool:
+    """By pair, then s', which stands once for each pair."""
+    further = pair[1:] > pair[:-1]
+    return bool((further | (pair[1:] == pair[:-1]) & (after[1:] > after[:-1])).all())
+
+
+def table_of(P: sparse.csr_array[Any], rewards: Floats, shape: tuple[int, int], name: Name) -> Table:
+    """From Pr(s'|s,a), (S A, S), in canonical form and without zeros, and rewards (S, A), or one for each entry.
+
+    The arrays are not copied. Raises ValueError as `sorted_table`.
+    """
+
+    def entry(k: int) -> str:
+        return name(*divmod(int(np.searchsorted(P.indptr, k, side="right")) - 1, shape[1]))
+
+    def pair(k: int) -> str:
+        return name(*divmod(k, shape[1]))
+
+    _check_numbers(P.data, "probability", 0, entry)
+    _check_numbers(rewards.ravel(), "reward", -np.inf, entry if rewards.ndim == 1 else pair)
+    return _summed(Table(shape, P.indptr, P.indices, P.data, rewards), name)
+
+
+def _check_numbers(x: Floats, what: str, least: float, at: Callable[[int], str]) -> None:
+    """Raises ValueError for the first that is not finite or below `least`."""
+    if len(x) and not (x.min() >= least and np.isfinite(x.min()) and np.isfinite(x.max())):
+        k = int(np.argmax(~(np.isfinite(x) & (x >= least))))
+        right = "a finite number >= 0" if least == 0 else "a finite number"
+        raise ValueError(f"{at(k)} has the {what} {x[k]}; it must be {right}")
+
+
+def _summed(t: Table, name: Name, given: Outcomes | None = None) -> Table:
+    """The table. Raises ValueError for a pair that does not sum to 1; `given`: pairs that are there, with zeros."""
+    total = t.total
+    present = t.counts > 0
+    if given is not None:
+        present[given.state * t.shape[1] + given.action] = True
+    wrong = np.flatnonzero(present & (np.abs(total - 1) > SUM_TOLERANCE))
+    if len(wrong):
+        s, a = divmod(int(wrong[0]), t.shape[1])
+        raise ValueError(f"{name(s, a)} sums to {total[wrong[0]]:.12g}, not 1")
+    return t

@@ -1,0 +1,106 @@
+"""What is done only where it pays: columns in place of rows, all cores, skipped rows, methods that hand over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mdp import FiniteMDP, evaluate, solve
+from mdp.control import contest, methods, turns
+from mdp.model.table import greedy, largest
+from mdp.prediction import products
+
+
+def garnet(S: int, A: int = 3, b: int = 4, gamma: float = 0.99, seed: int = 0) -> FiniteMDP:
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(np.arange(S * A), b)
+    after = rng.integers(S, size=rows.size)
+    P = sparse.csr_array((rng.dirichlet(np.ones(b), S * A).ravel(), (rows, after)), shape=(S * A, S))
+    return FiniteMDP.from_arrays(P, rng.normal(size=(S, A)), gamma=gamma)
+
+
+def ring(n: int, gamma: float) -> FiniteMDP:
+    """A step to the left or to the right, or a rest; one place pays: what is known spreads a step at a time."""
+    outcomes = {
+        (s, a): [(0.5, (s + a) % n, float(s == 0)), (0.5, s, float(s == 0))] for s in range(n) for a in (-1, 0, 1)
+    }
+    return FiniteMDP.from_outcomes(outcomes, gamma=gamma)
+
+
+@pytest.mark.parametrize("A", [1, 2, 3, 16, 17, 40])
+@pytest.mark.parametrize("S", [7, 5_000])
+def test_greedy_is_the_first_best_action(S: int, A: int) -> None:
+    q = np.random.default_rng(A).integers(-2, 3, size=(S, A)).astype(float)
+    q[::7, 0] = -np.inf
+    np.testing.assert_array_equal(greedy(q), q.argmax(axis=1))
+    np.testing.assert_array_equal(largest(q), q.max(axis=1))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_products_on_several_cores(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row the same sums, to the bit; and a solution that is made of them."""
+    P = sparse.random_array((1000, 300), density=0.02, format="csr", rng=np.random.default_rng(0))
+    v = np.random.default_rng(1).normal(size=300)
+    np.testing.assert_array_equal(products.Spread(P, parts) @ v, P @ v)
+    np.testing.assert_array_equal(products.Spread(P, parts) @ (v * 1j), P @ (v * 1j))
+    m = garnet(3_000)
+    alone = solve(m)
+    monkeypatch.setattr(products, "WORTH", 0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(parts), raising=False)
+    np.testing.assert_array_equal(solve(m.with_gamma(m.gamma)).v, alone.v)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_skipped_rows_were_not_the_best(seed: int) -> None:
+    m = garnet(6_000, A=5, seed=seed)
+    found = solve(m, method="modified_policy_iteration", tolerance=1e-9)
+    exact = solve(m, method="policy_iteration")
+    assert found.converged
+    assert np.abs(found.v - exact.v).max() <= found.bound + exact.bound
+    assert np.abs(evaluate(m, found.policy).v - exact.v).max() < 1e-9
+    np.testing.assert_array_equal(found.optimal_actions, exact.optimal_actions)
+
+
+def test_few_rows_are_multiplied() -> None:
+    """Of all rows, four times: as often as the problem is looked at as a whole."""
+    m, rows = garnet(6_000, A=5), 0
+    before = contest.Rows.backup_of
+
+    def counted(self: contest.Rows, which: Any, v: Any) -> Any:
+        nonlocal rows
+        rows += len(which)
+        return before(self, which, v)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest.Rows, "backup_of", counted)
+        found = solve(m, method="modified_policy_iteration", tolerance=1e-9)
+    assert 0 < rows < 0.5 * m.n_states * m.n_actions
+    assert found.iterations > 6
+
+
+@pytest.mark.parametrize("method", ["auto", "modified_policy_iteration"])
+def test_what_mixes_slowly_is_handed_over(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    m, handed = ring(3_000, 0.99999), 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal handed
+        handed += 1
+        return turns.sweep_and_solve(*given)
+
+    monkeypatch.setattr(methods, "sweep_and_solve", counted)
+    found = solve(m, method=method, tolerance=1e-4)
+    assert (handed, found.converged) == (1, True)
+    # everybody goes the shortest way to 0 and rests there: v(0) = 1 / (1 - gamma), and v(s) = x v(s - 1)
+    x = 0.5 * m.gamma / (1 - 0.5 * m.gamma)
+    steps = np.minimum(np.arange(3_000), 3_000 - np.arange(3_000))
+    np.testing.assert_allclose(found.v, x**steps / (1 - m.gamma), rtol=1e-9)
+
+
+def test_a_tolerance_that_float64_cannot_reach_ends_with_what_it_can() -> None:
+    found = solve(garnet(3_000), tolerance=1e-18)
+    assert not found.converged
+    assert 1e-18 < found.bound < 1e-9
+    assert found.iterations < 40

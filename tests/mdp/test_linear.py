@@ -1,0 +1,80 @@
+"""Linear systems of chains against numpy, whichever way is taken; and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mdp import FiniteMDP, evaluate
+from mdp.prediction import linear
+from mdp.prediction.linear import Solver
+from tests.worlds import assert_close
+
+GAMMA = 0.95
+
+
+def chain(kind: str, n: int) -> Any:
+    """P (n, n): a full matrix, a random graph, or a ring."""
+    rng = np.random.default_rng(n)
+    if kind == "full":
+        return rng.dirichlet(np.ones(n), size=n)
+    after = rng.integers(n, size=(n, 3)) if kind == "graph" else (np.arange(n)[:, None] + [0, 1, n - 1]) % n
+    rows = np.repeat(np.arange(n), 3)
+    return sparse.csr_array((rng.dirichlet(np.ones(3), size=n).ravel(), (rows, after.ravel())), shape=(n, n))
+
+
+def way(solver: Solver) -> str:
+    return "dense" if solver._dense is not None else "direct" if solver._factor is not None else "Krylov"
+
+
+@pytest.mark.parametrize("complex_numbers", [False, True])
+@pytest.mark.parametrize("columns", [(), (3,)])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "n", "expected"),
+    [("full", 30, "dense"), ("graph", 200, "dense"), ("ring", 1000, "direct"), ("graph", 2000, "Krylov")],
+)
+def test_solutions(
+    kind: str, n: int, expected: str, transposed: bool, columns: tuple[int, ...], complex_numbers: bool
+) -> None:
+    P = chain(kind, n)
+    rng = np.random.default_rng(0)
+    b: Any = rng.normal(size=(n, *columns))
+    if complex_numbers:
+        P, b = P * (1 + 1e-3j), b + 1j * rng.normal(size=b.shape)
+    solver = Solver.of_chain(P, GAMMA)
+    assert way(solver) == expected
+    A = np.eye(n) - GAMMA * (P if isinstance(P, np.ndarray) else P.toarray())
+    x = solver.solve(b, transposed=transposed)
+    assert np.abs((A.T if transposed else A) @ x - b).max() < 1e-12
+    np.testing.assert_allclose(x, np.linalg.solve(A.T if transposed else A, b), atol=1e-11)
+
+
+def test_krylov_hands_over_where_it_does_not_get_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    P, b = chain("graph", 2000), np.random.default_rng(3).normal(size=2000)
+    expected = Solver.of_chain(P, GAMMA).solve(b)
+    monkeypatch.setattr(linear, "MOST_PRODUCTS", 2)  # one step, from which nothing is refined
+    solver = Solver.of_chain(P, GAMMA)
+    assert way(solver) == "Krylov"
+    assert_close(solver.solve(b), expected, 1e-11)
+    assert way(solver) == "direct"
+
+
+@pytest.mark.parametrize("n", [3, 1000])
+def test_singular_chains_are_refused(n: int) -> None:
+    stay = sparse.eye_array(n, format="csr")
+    with pytest.raises(ValueError, match="singular in float64"):
+        Solver.of_chain(stay, 1.0)
+
+
+@pytest.mark.parametrize("n", [40, 1000, 5000])
+def test_the_residual_is_what_rounding_leaves(n: int) -> None:
+    m = FiniteMDP.from_arrays([chain("graph", n)], np.random.default_rng(1).normal(size=n), gamma=GAMMA)
+    found = evaluate(m, m.uniform_policy())
+    assert 0 <= found.residual < 1e-13
+    v, q, J = found
+    assert (v is found.v, q is found.q, J) == (True, True, found.objective)
+    assert_close(found.v, np.linalg.solve(np.eye(n) - GAMMA * m.transition.toarray(), m.expected_reward[:, 0]), 1e-11)
