@@ -36,7 +36,7 @@ def ways() -> dict[str, Callable[[], Any]]:
         "evaluate(m, pi)": lambda: evaluate(m, pi),
         "occupancy(m, pi)": lambda: occupancy(m, pi),
         "policy_gradient(m, h)": lambda: policy_gradient(m, h),
-        "exact_objective(policy, m).backward()": lambda: exact_objective(policy, m).backward(),
+        "exact_objective(policy, m).backward()": lambda: exact_objective(policy, m).backward(),  # type: ignore[no-untyped-call]
     }
 
 
