@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,22 @@ def test_products_on_several_cores(parts: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(products, "WORTH", 0)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(parts), raising=False)
     np.testing.assert_array_equal(solve(m.with_gamma(m.gamma)).v, alone.v)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_has_threads_of_its_own() -> None:
+    script = """
+import os, numpy as np
+from scipy import sparse
+from mdp.prediction.products import Spread
+P, v = Spread(sparse.eye_array(10, format="csr"), 2), np.arange(10.0)
+assert (P @ v == v).all()
+child = os.fork()
+if not child:
+    os._exit(0 if (P @ v == v).all() else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("seed", range(3))
