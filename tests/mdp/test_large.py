@@ -62,8 +62,9 @@ def test_a_child_has_threads_of_its_own() -> None:
 import os, numpy as np
 from scipy import sparse
 from mdp.prediction.products import Spread
-P, v = Spread(sparse.eye_array(10, format="csr"), 2), np.arange(10.0)
-assert (P @ v == v).all()
+P, v = Spread(sparse.eye_array(100_000, format="csr"), 2), np.arange(100_000.0)
+for _ in range(100):  # until both threads were needed
+    assert (P @ v == v).all()
 child = os.fork()
 if not child:
     os._exit(0 if (P @ v == v).all() else 1)
