@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdp.model.table import Floats
+from mdp.model.table import Floats, largest
 from mdp.model.unrolling import checked_horizon
 from mdp.prediction.chain import Chain, checked_policy
 
@@ -138,7 +138,7 @@ def sweeps(mdp: FiniteMDP, policy: ArrayLike | None = None, /) -> Iterator[Float
     while True:
         yield v.copy()
         q = mdp.backup(v)
-        v = q.max(axis=1) if pi is None else average(pi, q)
+        v = largest(q) if pi is None else average(pi, q)
 
 
 def average(pi: Floats, q: Floats) -> Floats:

@@ -55,14 +55,15 @@ One try each, stopped early where another method of the library was right in far
 
 ![CPU seconds and memory against the number of outcomes](solving.png)
 
-| successors | states | outcomes | building | solving | iterations | ns an outcome | MB before | at most | QuantEcon |
-|---|---|---|---|---|---|---|---|---|---|
+| successors | states | outcomes | building | solving | iterations | ns | a sweep | MB before | at most | QuantEcon |
+|---|---|---|---|---|---|---|---|---|---|---|
 {sizes}
 
 Sparse Garnets, 4 actions, 5 successors, gamma .95; CPU seconds of one process each, of further models where there was
-time for some; memory before the solve, and at most. QuantEcon: modified policy iteration, solving. Successors anywhere
-are read from v at random places, which cost the more the less of v a cache holds, whoever reads; near by (within 1,000
-states) v is read in order.
+time for some; ns: of solving, an outcome; a sweep: the same for one sweep over all rows; memory before the solve, and
+at most. QuantEcon: modified policy iteration, solving. Successors anywhere are read from v at random places, which cost
+the more the less of v a cache holds, whoever reads; near by (within 1,000 states round a ring, which mixes slowly and
+takes more sweeps) v is read in order.
 """
 
 
@@ -134,12 +135,13 @@ def method_rows(workload: str, found: Said) -> list[str]:
 def size_rows(grown: Mapping[str, list[Said]]) -> list[str]:
     lines = []
     for graph, x in ((graph, x) for graph, of in grown.items() for x in of):
-        ours, theirs = x["exactrl"], x["quantecon"]
-        other = theirs.get("failed") or f"{spent(theirs, False)[1]:.3g}"
-        cells = [ours.get("failed", ""), *[""] * 5]
+        ours, theirs = x["exactrl"], x.get("quantecon")
+        other = "" if theirs is None else theirs.get("failed") or f"{spent(theirs, False)[1]:.3g}"
+        cells = [ours.get("failed", ""), *[""] * 6]
         if "solve" in ours:
             solve, build = spent(ours, False)[1], spent(ours, True)[1] - spent(ours, False)[1]
-            cells = [f"{build:.3g}", f"{solve:.3g}", str(ours["iterations"]), f"{1e9 * solve / ours['outcomes']:.3g}"]
+            cells = [f"{build:.3g}", f"{solve:.3g}", str(ours["iterations"])]
+            cells += [f"{1e9 * seconds / ours['outcomes']:.3g}" for seconds in (solve, ours["sweep"])]
             cells += [f"{ours[of] / 1e6:.0f}" for of in ("before", "peak")]
         lines.append(f"| {graph} | {x['states']:,} | {ours.get('outcomes', 0):,} | {' | '.join([*cells, other])} |")
     return lines
@@ -148,18 +150,23 @@ def size_rows(grown: Mapping[str, list[Said]]) -> list[str]:
 def picture(grown: Mapping[str, list[Said]], path: Path) -> None:
     figure, (time, memory) = panels(1, 1, title="Sparse Garnets: 4 actions, 5 successors, gamma .95")
     scales: Any = {"xscale": "log", "yscale": "log", "xlabel": "outcomes"}
-    names = {"exactrl": "exactrl", "QuantEcon": "quantecon"}
 
-    def curves(of: Any, graphs: Iterable[str]) -> dict[str, list[float]]:
-        return {
-            f"{name}{'' if graph == 'anywhere' else ', near by'}":
-            [of(x[library]) if "solve" in x[library] else float("nan") for x in grown[graph]]
-            for graph in graphs for name, library in names.items()
-        }  # fmt: skip
+    def curve(graph: str, library: str, of: Any) -> list[float]:
+        return [of(x[library]) if of(x[library]) else float("nan") for x in grown[graph]]
 
+    def solving(x: Said) -> float | None:
+        return spent(x, False)[1] if "solve" in x else None
+
+    curves = {
+        "exactrl, solving": curve("anywhere", "exactrl", solving),
+        "QuantEcon, solving": curve("anywhere", "quantecon", solving),
+        "one sweep": curve("anywhere", "exactrl", lambda x: x.get("sweep")),
+        "one sweep, successors near by": curve("near by", "exactrl", lambda x: x.get("sweep")),
+    }
     outcomes = [20 * x["states"] for x in grown["anywhere"]]
-    draw_curves(time, outcomes, curves(lambda x: spent(x, False)[1], grown), marker="o", ylabel="CPU seconds", **scales)
-    held = curves(lambda x: x["peak"] / 1e9, ["anywhere"])
+    draw_curves(time, outcomes, curves, marker="o", ylabel="CPU seconds", **scales)
+    held = {name: curve("anywhere", library, lambda x: x.get("peak", 0) / 1e9)
+            for name, library in {"exactrl": "exactrl", "QuantEcon": "quantecon"}.items()}  # fmt: skip
     draw_curves(memory, outcomes, held, marker="o", ylabel="GB of the process, at most", **scales)
     figure.savefig(path)
 
