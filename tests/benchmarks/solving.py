@@ -97,7 +97,7 @@ def compared(workload: str, rounds: int, limit: float) -> dict[str, Any]:
 
 
 def scaling(largest: int, limit: float) -> dict[str, list[dict[str, Any]]]:
-    """Sparse Garnets of 10^2, 10^3, ... states by exactrl and by QuantEcon; with successors near by, by exactrl alone."""
+    """Sparse Garnets of 10^2, 10^3, ... states by exactrl and QuantEcon; with successors near by, by exactrl alone."""
     sizes = [10**k for k in range(2, 8) if 10**k <= largest]
     return {
         "anywhere": [{"states": S} | {x: run(x, str(S), limit) for x in ("exactrl", "quantecon")} for S in sizes],
