@@ -53,7 +53,7 @@ def uncertain(mdp: FiniteMDP, v: Floats) -> Floats:
     defect = np.abs(mdp.table.total - mdp.admissible.ravel())
     defect = np.where(defect > 1e-15, defect, 0.0) * np.abs(v).max()
     size = np.abs(mdp.expected_reward).ravel() + mdp.gamma * (mdp.table.product @ np.abs(v))
-    unit = 2 * (mdp.table.sums[0] + 4) * EPS
+    unit = TIE if mdp.gamma == 1 else 2 * (mdp.table.sums[0] + 4) * EPS  # at gamma = 1 a loop by rounding never ends
     uncertain: Floats = (unit * size + defect).reshape(mdp.admissible.shape).max(axis=1)
     return uncertain
 
