@@ -61,7 +61,7 @@ class Solver:
         """b is (n,) or (n, K)."""
         b = np.ascontiguousarray(b)
         if self._dense is not None:
-            return np.asarray(lu_solve(self._dense, b, trans=int(transposed), check_finite=False))
+            return np.asarray(lu_solve(self._dense, b, trans=int(not transposed), check_finite=False))
         if self._factor is not None:
             return self._by_factor(b, transposed)
         A = sparse.csr_array(self.matrix.T) if transposed else self.matrix
@@ -102,10 +102,13 @@ def refined(A: Any, b: Array) -> Array | None:
 
 
 def _dense(A: Any) -> Any:
+    """LU of A^T, whose columns are diagonally dominant: no rows change places, nothing is subtracted from what has its
+    sign, and values that are exactly 0 stay so.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error", LinAlgWarning)
         try:
-            return lu_factor(A, check_finite=False)
+            return lu_factor(A.T, check_finite=False)
         except LinAlgWarning:
             raise ValueError(SINGULAR) from None
 

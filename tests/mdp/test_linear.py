@@ -63,6 +63,21 @@ def test_krylov_hands_over_where_it_does_not_get_there(monkeypatch: pytest.Monke
     assert way(solver) == "direct"
 
 
+@pytest.mark.parametrize("n", [60, 300, 2_001])
+def test_what_is_exactly_zero_stays_so(n: int) -> None:
+    """A third of a ring, from which no reward is seen: by rounding it would be, and a loop there would seem to pay."""
+    P = chain("ring", n).tolil()
+    lost, third = np.arange(n // 3), 1 / 3
+    P[lost] = 0
+    for s in lost:
+        P[s, [s, (s + 1) % (n // 3), (s - 1) % (n // 3)]] = third
+    b = np.where(np.arange(n) < n // 3, 0.0, np.random.default_rng(0).random(n))
+    for gamma in (0.9, 0.999):
+        x = Solver.of_chain(sparse.csr_array(P), gamma).solve(b)
+        assert (x[lost] == 0).all()
+        assert (x[n // 3 :] > 0).all()
+
+
 @pytest.mark.parametrize("n", [3, 1000])
 def test_singular_chains_are_refused(n: int) -> None:
     stay = sparse.eye_array(n, format="csr")
