@@ -272,6 +272,8 @@ def main(folder: Path) -> None:
     Path(f"{among.rank}.json").write_text(json.dumps(found))
     among.barrier()
     dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # all is written; a thread of gloo's that outlives its group aborts a process that ends by itself, rarely
 
 
 if __name__ == "__main__":
