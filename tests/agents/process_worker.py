@@ -273,7 +273,7 @@ def main(folder: Path) -> None:
     among.barrier()
     dist.destroy_process_group()
     sys.stdout.flush()
-    os._exit(0)  # all is written; a thread of gloo's that outlives its group aborts a process that ends by itself, rarely
+    os._exit(0)  # all is written; a thread of gloo's that outlives its group, rarely, aborts a process that just ends
 
 
 if __name__ == "__main__":
