@@ -53,9 +53,14 @@ def uncertain(mdp: FiniteMDP, v: Floats) -> Floats:
     defect = np.abs(mdp.table.total - mdp.admissible.ravel())
     defect = np.where(defect > 1e-15, defect, 0.0) * np.abs(v).max()
     size = np.abs(mdp.expected_reward).ravel() + mdp.gamma * (mdp.table.product @ np.abs(v))
-    unit = TIE if mdp.gamma == 1 else 2 * (mdp.table.sums[0] + 4) * EPS  # at gamma = 1 a loop by rounding never ends
+    unit = TIE if mdp.gamma == 1 else 2 * (mdp.table.sums[0] + 4) * EPS  # at 1 no loop by rounding is let in
     uncertain: Floats = (unit * size + defect).reshape(mdp.admissible.shape).max(axis=1)
     return uncertain
+
+
+def scale(q: Floats) -> float:
+    """The largest |q| that is finite."""
+    return float(np.abs(q[np.isfinite(q)]).max(initial=0.0))
 
 
 def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:

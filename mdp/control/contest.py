@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.model.table import EPS, Bools, Floats, Ints, best, largest
-from mdp.prediction.products import spread
+from mdp.model.products import spread
+from mdp.model.table import Bools, Floats, Ints, best
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -30,16 +30,8 @@ class Rows:
     def __init__(self, mdp: FiniteMDP) -> None:
         self.S, self.A, self.gamma = mdp.n_states, mdp.n_actions, mdp.gamma
         self.P: Any = mdp.table.product
-        self.product = spread(self.P)
         self.r: Floats = mdp.reward_or_limit.ravel()
-        self.unit = 4 * (mdp.table.sums[0] + 4) * EPS  # what a backup loses, of the largest |v|
-
-    def backup(self, v: Floats) -> Floats:
-        """q, (S, A)."""
-        q: Floats = self.product @ v
-        q *= self.gamma
-        q += self.r
-        return q.reshape(self.S, self.A)
+        self.backup = mdp.backup
 
     def backup_of(self, rows: Ints, v: Floats) -> Floats:
         """q of some rows."""
@@ -98,7 +90,7 @@ class Contest:
         """From q, the backup of v."""
         self.rows, self.changed, self.v = rows, True, v
         self.first = np.arange(0, rows.S * rows.A, rows.A)
-        self.way = rows.unit * (np.abs(largest(q)).max() + np.abs(v).max()) / (1 - rows.gamma)  # as q is rounded
+        self.way = 0.0
         self.policy = Greedy(rows, self._among_all(q))
 
     def _among_all(self, q: Floats) -> Ints:

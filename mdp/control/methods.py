@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mdp.control.bound import scale
 from mdp.control.howard import Found, first_policy, one_hot, policy_iteration
 from mdp.control.linear import linear_programming
 from mdp.control.modified import Stalled, modified_policy_iteration
@@ -29,7 +30,7 @@ FEW = 20_000  # outcomes up to which a sweep is cheap beside all else
 
 
 def by_itself(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
-    """ "auto": by structure and size."""
+    """What "auto" is: by structure and size."""
     if mdp.gamma == 1:
         return by_policy_iteration(mdp, tolerance, show)
     if mdp.n_states > SMALL:
@@ -91,7 +92,7 @@ def _finished(
     q = mdp.backup(v)
     policy = greedy(q)
     if mdp.gamma == 1:
-        near = max(tolerance, 1e-6 * float(np.abs(q[np.isfinite(q)]).max(initial=0.0)))
+        near = max(tolerance, 1e-6 * scale(q))
         policy, ends = proper_policy(mdp, mdp.admissible & (q >= v[:, None] - near))
         policy = np.maximum(policy, 0) if ends.all() else start
     found = policy_iteration(mdp, policy, show)

@@ -7,6 +7,7 @@ Porteus 1971): the middle is the better v, half the span its error. `solve` prov
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,11 +74,11 @@ def converged(
     contest: Contest, enough: Callable[[Contest], float], tell: Callable[[float], None]
 ) -> tuple[float, float]:
     """Evaluate and improve, until d has a span of enough(contest) at most: its least and its largest value."""
-    for _ in range(MOST):
+    for k in count(1):
         d = contest.Tv - contest.v
         low, high, target = float(d.min()), float(d.max()), enough(contest)
         tell(high - low)
-        if high - low <= target:
+        if high - low <= target or k == MOST:
             break
         share = ENOUGH if contest.changed else 0.0
         contest.improve(evaluated(contest, high - low, max(share * (high - low), target)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mdp.control.bound import TIE, error_bound
+from mdp.control.bound import TIE, error_bound, scale
 from mdp.control.horizon import backward_induction
 from mdp.control.howard import Found, one_hot
 from mdp.control.methods import METHODS
@@ -95,12 +95,6 @@ def _solution(mdp: FiniteMDP, found: Found, tolerance: float) -> Solution:
     q = mdp.backup(v)
     pi = one_hot(mdp, policy)
     bound = min(bound, error_bound(mdp, v, q, pi))
-    tie = 2 * bound if np.isfinite(bound) else TIE * _scale(q)
+    tie = 2 * bound if np.isfinite(bound) else TIE * scale(q)
     best = mdp.admissible & (q >= (largest(q) - tie)[:, None])
     return Solution(v, q, pi, best, bound, iterations, bound <= tolerance)
-
-
-def _scale(q: Floats) -> float:
-    return float(np.abs(q[np.isfinite(q)]).max(initial=0.0))
-
-

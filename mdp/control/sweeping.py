@@ -15,7 +15,7 @@ import numpy as np
 
 from mdp.control.bound import rounding
 from mdp.control.progress import Progress
-from mdp.model.table import Floats
+from mdp.model.table import Floats, largest
 from mdp.prediction.evaluation import average
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _sweep(
     gamma, sweeps = mdp.gamma, 0
     while True:
         q = mdp.backup(v)
-        Tv = q.max(axis=1)
+        Tv = largest(q)
         d = Tv - v
         sweeps += 1
         if gamma < 1:

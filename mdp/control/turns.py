@@ -46,24 +46,16 @@ def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Progress) -> tuple[Floats, 
 
 def swept(mdp: FiniteMDP, v: Floats, most: int) -> tuple[Floats, Floats, int]:
     """(T^k v, q (S, A) of T^(k-1) v, k): k is `most`, or less where nothing changes any more."""
-    P, r, shape, gamma = mdp.table.product, mdp.reward_or_limit.ravel(), mdp.admissible.shape, mdp.gamma
     for k in range(most):
-        q: Floats = P @ v
-        q *= gamma
-        q += r
-        w = largest(q.reshape(shape))
+        q = mdp.backup(v)
+        w = largest(q)
         if (w == v).all():
-            return v, q.reshape(shape), k
+            return v, q, k
         v = w
-    return v, q.reshape(shape), most
+    return v, q, most
 
 
 def exact_value(mdp: FiniteMDP, actions: Ints) -> Floats:
     """v of the policy that takes `actions` (S,), at gamma < 1."""
     rows = actions + np.arange(0, mdp.table.size, mdp.n_actions)
-    P, r = mdp.table.product[rows], mdp.expected_reward.ravel()[rows]
-    if isinstance(P, np.ndarray):
-        P *= -mdp.gamma
-        P.ravel()[:: len(P) + 1] += 1
-        return np.asarray(np.linalg.solve(P, r))
-    return np.asarray(Solver.of_chain(P, mdp.gamma).solve(r))
+    return Solver.of_chain(mdp.table.product[rows], mdp.gamma).solve(mdp.expected_reward.ravel()[rows])

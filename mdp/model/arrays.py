@@ -164,7 +164,8 @@ def _one_matrix(P: Any) -> sparse.csr_array[Any]:
         return _canonical(sparse.csr_array(P, dtype=np.float64, copy=True))
     if _is_sparse(P):
         return _canonical(_interleaved([sparse.csr_array(x, dtype=np.float64) for x in P]))
-    dense = np.array(P, dtype=np.float64).reshape(-1, np.shape(P)[0])
+    dense = np.array(P, dtype=np.float64)
+    dense = dense.reshape(-1, len(dense))
     if np.count_nonzero(dense) < dense.size:
         return _canonical(sparse.csr_array(dense))
     after = np.tile(np.arange(dense.shape[1], dtype=np.int32), len(dense))

@@ -218,7 +218,7 @@ class FiniteMDP:
 
         -inf where a is not in A(s), 0 in terminal states.
         """
-        q: Floats = (self.table.product @ np.asarray(v)).reshape(self.table.shape)
+        q: Floats = (self.table.spread_product @ np.asarray(v)).reshape(self.table.shape)
         q *= self._gamma
         q += self.reward_or_limit
         return q

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mdp.model.products import spread
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -106,10 +108,9 @@ class Table:
 
     def totals(self, x: Floats) -> Floats:
         """sum of x (K,) over the outcomes of each pair, (S A,)."""
-        if not len(x) or self.counts.all():
-            return np.add.reduceat(x, self.starts[:-1]) if len(x) else np.zeros(self.size)
         total, pairs = np.zeros(self.size), np.flatnonzero(self.counts)
-        total[pairs] = np.add.reduceat(x, self.starts[pairs])
+        if len(pairs):
+            total[pairs] = np.add.reduceat(x, self.starts[pairs])
         return total
 
     @cached_property
@@ -150,6 +151,11 @@ class Table:
         if P.nnz == size:
             return P.data.reshape(P.shape)
         return frozen(P.toarray()) if size <= 3 * P.nnz else P
+
+    @cached_property
+    def spread_product(self) -> Any:
+        """`product` on all cores, where that is worth it."""
+        return spread(self.product)
 
     @cached_property
     def largest_reward(self) -> float:

@@ -43,6 +43,10 @@ class Evaluation(_Values):
         self.residual = residual
         return self
 
+    def __getnewargs__(self) -> tuple[Floats, Floats, float, float]:
+        """What copies and pickles are made from."""
+        return (*self, self.residual)
+
 
 def evaluate(mdp: FiniteMDP, policy: ArrayLike, /, *, horizon: int | None = None) -> Evaluation:
     """v_pi, q_pi and J of a policy (S, A), exact: one linear solve of v = r_pi + gamma P_pi v, and its residual.

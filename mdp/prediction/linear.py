@@ -11,13 +11,12 @@ sparse LU does it after all: an iterative method's own word is not taken.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
+from scipy.linalg import get_lapack_funcs
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import bicgstab, splu
 
@@ -61,7 +60,9 @@ class Solver:
         """b is (n,) or (n, K)."""
         b = np.ascontiguousarray(b)
         if self._dense is not None:
-            return np.asarray(lu_solve(self._dense, b, trans=int(not transposed), check_finite=False))
+            lu, pivots = self._dense
+            (getrs,) = get_lapack_funcs(("getrs",), (lu, b))
+            return np.asarray(getrs(lu, pivots, b, trans=int(not transposed))[0])
         if self._factor is not None:
             return self._by_factor(b, transposed)
         A = sparse.csr_array(self.matrix.T) if transposed else self.matrix
@@ -101,16 +102,15 @@ def refined(A: Any, b: Array) -> Array | None:
     return None
 
 
-def _dense(A: Any) -> Any:
+def _dense(A: Array) -> tuple[Array, Array]:
     """LU of A^T, whose columns are diagonally dominant: no rows change places, nothing is subtracted from what has its
     sign, and values that are exactly 0 stay so.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", LinAlgWarning)
-        try:
-            return lu_factor(A.T, check_finite=False)
-        except LinAlgWarning:
-            raise ValueError(SINGULAR) from None
+    (getrf,) = get_lapack_funcs(("getrf",), (A,))
+    lu, pivots, zero_pivot = getrf(A.T)
+    if zero_pivot:
+        raise ValueError(SINGULAR)
+    return lu, pivots
 
 
 def _factorised(A: sparse.csr_array[Any]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from itertools import islice
 
 import numpy as np
@@ -126,3 +128,12 @@ def test_an_improper_policy_is_refused_at_gamma_one_alone(function: object) -> N
     with pytest.raises(ValueError, match=r"never ends from state 0 \(3 such states\)"):
         function(short_corridor(), left)
     function(short_corridor(0.99), left)
+
+
+def test_an_evaluation_is_copied_and_pickled_whole() -> None:
+    m = short_corridor()
+    found = evaluate(m, m.uniform_policy())
+    for again in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        np.testing.assert_array_equal(again.v, found.v)
+        np.testing.assert_array_equal(again.q, found.q)
+        assert (again.objective, again.residual) == (found.objective, found.residual)

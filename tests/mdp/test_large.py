@@ -12,9 +12,9 @@ import pytest
 from scipy import sparse
 
 from mdp import FiniteMDP, evaluate, solve
-from mdp.control import contest, methods, turns
+from mdp.control import contest, methods, modified, turns
+from mdp.model import products
 from mdp.model.table import greedy, largest
-from mdp.prediction import products
 
 
 def garnet(S: int, A: int = 3, b: int = 4, gamma: float = 0.99, seed: int = 0) -> FiniteMDP:
@@ -61,7 +61,7 @@ def test_a_child_has_threads_of_its_own() -> None:
     script = """
 import os, numpy as np
 from scipy import sparse
-from mdp.prediction.products import Spread
+from mdp.model.products import Spread
 P, v = Spread(sparse.eye_array(100_000, format="csr"), 2), np.arange(100_000.0)
 for _ in range(100):  # until both threads were needed
     assert (P @ v == v).all()
@@ -85,7 +85,7 @@ def test_skipped_rows_were_not_the_best(seed: int) -> None:
 
 
 def test_few_rows_are_multiplied() -> None:
-    """Of all rows, four times: as often as the problem is looked at as a whole."""
+    """Beside the sweeps over all rows: fewer than half a sweep's, in all improvements together."""
     m, rows = garnet(6_000, A=5), 0
     before = contest.Rows.backup_of
 
@@ -117,6 +117,18 @@ def test_what_mixes_slowly_is_handed_over(method: str, monkeypatch: pytest.Monke
     x = 0.5 * m.gamma / (1 - 0.5 * m.gamma)
     steps = np.minimum(np.arange(3_000), 3_000 - np.arange(3_000))
     np.testing.assert_allclose(found.v, x**steps / (1 - m.gamma), rtol=1e-9)
+
+
+def test_the_bound_holds_when_improvements_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the last v, not to the one before."""
+    m = garnet(3_000, gamma=0.9)
+    exact = solve(m, method="policy_iteration")
+    for most in range(1, 4):
+        monkeypatch.setattr(modified, "MOST", most)
+        v, _, improvements, bound = modified.modified_policy_iteration(m, 1e-10, lambda *_: None)
+        assert improvements == most
+        assert np.abs(v - exact.v).max() <= bound + exact.bound
+        assert bound > 1e-10
 
 
 def test_a_tolerance_that_float64_cannot_reach_ends_with_what_it_can() -> None:
