@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from mdp.model.build import Start, exactly, name
-from mdp.model.checking import table_of
-from mdp.model.labels import SUM_TOLERANCE
-from mdp.model.table import MOST_INT32, Bools, Floats, Ints, Label, Table
+from mdp.model.build import Start, exactly
+from mdp.model.ends import bools, placed, table_without_ends
+from mdp.model.table import MOST_INT32, Floats, Ints, Label
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -63,8 +62,8 @@ def from_arrays(
     if admissible is None and np.ndim(R) == 2 and not _is_sparse(R):
         allowed = ~np.isneginf(np.asarray(R, dtype=np.float64))
     else:
-        allowed = _bools(admissible, shape, "admissible", default=True)
-    table = _table(rows, r, allowed, terminal, s, a)
+        allowed = bools(admissible, shape, "admissible", default=True)
+    table = table_without_ends(rows, r, allowed, terminal, s, a)
     return cls(table, states=s, actions=a, gamma=gamma, start=start, observations=observations)
 
 
@@ -116,18 +115,10 @@ def from_pairs(
         raise ValueError(f"the pair s={s[first]}, a={a[first]} is listed twice, in the rows {first} and {second}")
     rewards, allowed = np.zeros(n_states * len(moves)), np.zeros(n_states * len(moves), bool)
     rewards[pair], allowed[pair] = R, ~np.isneginf(R)
-    rows = _placed(_canonical(sparse.csr_array(P)[order]), pair[order], len(rewards))
+    rows = placed(_canonical(sparse.csr_array(P)[order]), pair[order], len(rewards))
     shape = n_states, len(moves)
-    table = _table(rows, rewards.reshape(shape), allowed.reshape(shape), terminal, labels, moves)
+    table = table_without_ends(rows, rewards.reshape(shape), allowed.reshape(shape), terminal, labels, moves)
     return cls(table, states=labels, actions=moves, gamma=gamma, start=start, observations=observations)
-
-
-def _placed(P: sparse.csr_array[Any], rows: Ints, n: int) -> sparse.csr_array[Any]:
-    """P as these rows, in rising order, of n; the others are empty."""
-    counts = np.zeros(n, np.int64)
-    counts[rows] = np.diff(P.indptr)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    return sparse.csr_array((P.data, P.indices, starts.astype(P.indices.dtype)), shape=(n, P.shape[1]))
 
 
 # ---- shapes ----
@@ -214,13 +205,6 @@ def _picked(R: Any, P: sparse.csr_array[Any]) -> Floats:
     return np.asarray(R[rows, P.indices], dtype=np.float64).ravel()
 
 
-def _bools(given: ArrayLike | None, shape: tuple[int, ...], what: str, *, default: bool) -> Bools:
-    array = np.full(shape, default) if given is None else np.asarray(given)
-    if array.shape != shape or array.dtype != bool:
-        raise ValueError(f"{what} must be bool of shape {shape}, not {array.dtype} of shape {array.shape}")
-    return array
-
-
 def _indices(given: ArrayLike, what: str, n_pairs: int, size: int | None) -> Ints:
     """(L,), each in 0 .. size - 1 (None: no upper limit)."""
     x = np.asarray(given)
@@ -231,74 +215,3 @@ def _indices(given: ArrayLike, what: str, n_pairs: int, size: int | None) -> Int
         right = "be at least 0" if size is None else f"lie in 0 .. {size - 1}"
         raise ValueError(f"{what}[{wrong[0]}] is {x[wrong[0]]}; it must {right}")
     return x.astype(np.int64)
-
-
-# ---- pairs and states that have no rows ----
-
-
-def _table(
-    P: sparse.csr_array[Any],
-    r: Floats,
-    allowed: Bools,
-    terminal: ArrayLike | None,
-    states: Sequence[Label],
-    actions: Sequence[Label],
-) -> Table:
-    """The table of the admissible pairs, without the rows of terminal states.
-
-    Raises ValueError for another pair that has no outcome, and as `table_of`.
-    """
-
-    def called(s: int, a: int) -> str:
-        return name(states[s], actions[a])
-
-    P, r = _kept(P, r, allowed)
-    stays = _stays(P, r, allowed.shape)
-    if terminal is None:
-        ends = np.asarray((~allowed | stays).all(axis=1))  # S&B 3.4
-    else:
-        ends = _bools(terminal, (len(states),), "terminal", default=False)
-        _check_terminal(P, r, ends[:, None] & ~stays, states, actions)
-    given = allowed & ~ends[:, None]
-    P, r = _kept(P, r, given)
-    empty = given.ravel() & (np.diff(P.indptr) == 0)
-    if empty.any():
-        raise ValueError(f"{called(*divmod(int(np.argmax(empty)), len(actions)))} sums to 0, not 1")
-    return table_of(P, r, (len(states), len(actions)), called)
-
-
-def _kept(P: sparse.csr_array[Any], r: Floats, allowed: Bools) -> tuple[sparse.csr_array[Any], Floats]:
-    """The rows of admissible pairs; those of the others become empty, and pay 0."""
-    if allowed.all():
-        return P, r
-    kept = np.repeat(allowed.ravel(), np.diff(P.indptr))
-    r = r[kept] if r.ndim == 1 else np.where(allowed, r, 0.0)
-    rows = np.flatnonzero(allowed)
-    return _placed(P[rows], rows, P.shape[0]), r
-
-
-def _stays(P: sparse.csr_array[Any], r: Floats, shape: tuple[int, int]) -> Bools:
-    """(S, A): the pair surely returns to its state, with reward 0."""
-    stays = np.zeros(P.shape[0], bool)
-    one = np.flatnonzero(np.diff(P.indptr) == 1)
-    k = P.indptr[one]
-    paid = r[k] if r.ndim == 1 else r.ravel()[one]
-    stays[one] = (P.indices[k] == one // shape[1]) & (np.abs(P.data[k] - 1) <= SUM_TOLERANCE) & (paid == 0)
-    return stays.reshape(shape)
-
-
-def _check_terminal(
-    P: sparse.csr_array[Any], r: Floats, leaving: Bools, states: Sequence[Label], actions: Sequence[Label]
-) -> None:
-    """Raises ValueError for an outcome of a pair (s, a), s terminal, that does not stay."""
-    pairs = np.flatnonzero(leaving.ravel() & (np.diff(P.indptr) > 0))
-    for i in pairs[:1].tolist():
-        s, a = divmod(i, len(actions))
-        entries = range(P.indptr[i], P.indptr[i + 1])
-        paid = {k: float(r[k] if r.ndim == 1 else r[s, a]) for k in entries}
-        k = next((k for k in entries if P.indices[k] != s or paid[k]), entries[0])
-        raise ValueError(
-            f"state {states[s]!r} is given as terminal, but action {actions[a]!r} leads to state "
-            f"{states[P.indices[k]]!r} with probability {P.data[k]:g} and reward {paid[k]:g}; its rows must be zero, "
-            f"or stay there surely with reward 0"
-        )
