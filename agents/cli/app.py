@@ -1,8 +1,11 @@
-"""The commands. A mistake of the user's is one line on stderr and exit code 2; an interrupt is exit code 130."""
+"""The commands. What goes wrong is one line on stderr: a mistake of the user's with exit code 2, a fault of the machine
+(a disk that is full, a process that is gone) with 1, as what fails a check; an interrupt is exit code 130.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +22,14 @@ from agents.cli import variance as varying
 from agents.cli import verify as verifying
 from agents.cli import zoo
 from agents.cli.course import commands as course
+from agents.cli.faults import until_interrupted, writing_to
 from agents.cli.language import commands, options
 from agents.cli.language.train import Settings
 from agents.cli.options import ENV, Gamma, Out, Seed
 from agents.cli.problems import load, starting_policy
 from agents.cli.records import wrote
 from agents.learning import TrainingStopped
+from agents.learning.processes import ProcessLost
 from mdp import solve as solved
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -32,7 +37,7 @@ console = Console()
 INTERRUPTED = 130  # typer's own exit code after ctrl-C
 TABULAR = ("gamma", "episodes", "optimizer", "baseline", "gradient")
 LINGUISTIC = ("task", "reward", "loss", "beta", "groups", "group_size", "max_tokens", "temperature", "top_k", "top_p",
-              "pieces", "checkpoint_every", "resume", "sharded")  # fmt: skip
+              "pieces", "sharded")  # fmt: skip
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
 
 
@@ -65,18 +70,21 @@ def verify(
     if model is not None and other:
         raise ValueError("--model has its own problems: they take no ENV, --gamma or --episodes")
     if model is not None:
-        raise typer.Exit(0 if commands.verify_model(model, seed, out, console) else 1)
+        raise typer.Exit(_code(*commands.verify_model(model, seed, out, console)))
     if self_test:
         tested = selftesting.run(console)
         console.print(selftesting.table(tested))
         console.print(selftesting.summary(tested), highlight=False)
         raise typer.Exit(0 if tested.passed else 1)
     checks = [verifying.check(name, gamma, seed) for name in env] if env else verifying.default_checks(gamma, seed)
-    reports = verifying.run(checks, episodes=episodes, seed=seed, console=console)
-    console.print(verifying.table(reports))
-    console.print(verifying.CAPTION, highlight=False)
-    wrote(console, verifying.write(reports, out, seed))
-    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+    reports, interrupted = until_interrupted(
+        verifying.run(checks, episodes=episodes, seed=seed, console=console)
+    )
+    if reports:
+        console.print(verifying.table(reports))
+        console.print(verifying.CAPTION, highlight=False)
+        _write(out, lambda: verifying.write(reports, out, seed, interrupted=interrupted))
+    raise typer.Exit(_code(interrupted, all(report.passed for report in reports)))
 
 
 @app.command()
@@ -89,24 +97,21 @@ def solve(
 ) -> None:
     """Exact v*, the optimal actions with ties, and a proven bound; a picture where ENV is a grid."""
     problem = load(env, gamma)
-    with console.status("solving") as status:
-        solution = solved(
-            problem.mdp,
-            method=method,
-            tolerance=tolerance,
-            progress=lambda k, bound: status.update(f"iteration {k}: within {bound:.2e}"),
-        )
+    solution = solving.run(problem, method=method, tolerance=tolerance, console=console)
     console.print(solving.summary(problem, solution), highlight=False, soft_wrap=True)
     console.print(solving.table(problem, solution))
-    wrote(console, solving.write(problem, solution, out))
+    _write(out, lambda: solving.write(problem, solution, out))
     raise typer.Exit(0 if solution.converged else 1)
 
 
 @app.command()
 def envs() -> None:
     """The environments of the zoo: their sizes, J of the uniform policy, J*, and where their answers are from."""
-    console.print(zoo.table(list(zoo.rows(console))))
-    console.print(zoo.CAPTION, highlight=False)
+    rows, interrupted = until_interrupted(zoo.rows(console))
+    if rows:
+        console.print(zoo.table(rows))
+        console.print(zoo.CAPTION, highlight=False)
+    raise typer.Exit(_code(interrupted))
 
 
 @app.command()
@@ -123,9 +128,9 @@ def show(
     """A picture: v, q, occupancy and policy of a board, else the transition graph."""
     problem = load(env, gamma)
     chosen = None if state is None else showing.state_of(problem.mdp, state)
-    with console.status("solving and drawing"):
-        written = showing.write(problem, showing.view(problem, policy), chosen, format, out)
-    wrote(console, written)
+    with console.status("solving"):
+        view = showing.view(problem, policy)
+    _write(out, lambda: showing.write(problem, view, chosen, format, out))
 
 
 @app.command()
@@ -160,11 +165,9 @@ def audit(
     if results.refused:
         console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
     if results.found:
-        wrote(console, auditing.write(at, results.found, out, library))
-    if results.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        _write(out, lambda: auditing.write(at, results, out, library))
     biased = loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in results.found)
-    raise typer.Exit(1 if biased else 0)
+    raise typer.Exit(_code(results.interrupted, not biased))
 
 
 @app.command()
@@ -176,7 +179,7 @@ def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None,
     console.print(varying.table(found))
     console.print(varying.caption(found), highlight=False)
     console.print(varying.baselines(found))
-    wrote(console, varying.write(found, out))
+    _write(out, lambda: varying.write(found, out))
 
 
 @app.command()
@@ -215,7 +218,7 @@ def train(
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     pieces: options.Pieces = 1,
-    checkpoint_every: options.Every = 10,
+    checkpoint_every: options.Every = None,
     resume: options.Resume = False,
     sharded: options.Sharded = False,
     seed: Seed = 0,
@@ -234,21 +237,24 @@ def train(
             temperature, top_k, top_p, seed,
         )  # fmt: skip
         interrupted = commands.train_model(
-            settings, out, console, updates=updates or 20, every=checkpoint_every, pieces=pieces, resume=resume,
+            settings, out, console, updates=updates or 20, every=checkpoint_every or 10, pieces=pieces, resume=resume,
             sharded=sharded,
         )  # fmt: skip
-        raise typer.Exit(INTERRUPTED if interrupted else 0)
+        raise typer.Exit(_code(interrupted))
     _refuse(context, LINGUISTIC, "with an ENV")
     assert env is not None
     problem = load(env, gamma)
     optimum = float(problem.mdp.start @ solved(problem.mdp).v)
     agent = training.make_agent(problem.mdp, optimizer, lr, baseline, gradient)
+    every = checkpoint_every or (10 if resume else None)
+    run = training.Run(
+        problem, agent, out, episodes=episodes, seed=seed, every=every, baseline=baseline, gradient=gradient
+    )
     try:
-        history = training.run(
-            agent, problem.mdp, updates=updates or 200, episodes=episodes, seed=seed, console=console
-        )
+        with writing_to(out, lambda: run.checkpoints.kept):
+            history = run(updates=updates or 200, resume=resume, console=console)
     except TrainingStopped as stopped:
-        wrote(console, training.write(problem, stopped.history, optimum, out))
+        _write(out, lambda: training.write(problem, stopped.history, optimum, out))
         raise
     J = history.column("J")
     console.print(
@@ -257,13 +263,21 @@ def train(
         highlight=False,
         soft_wrap=True,
     )
-    wrote(console, training.write(problem, history, optimum, out))
-    if history.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    _write(out, lambda: training.write(problem, history, optimum, out))
+    raise typer.Exit(_code(history.interrupted))
 
 
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(course.tutorials)
 app.command()(course.grade)
+
+
+def _write(folder: Path, write: Callable[[], list[Path]]) -> None:
+    with writing_to(folder):
+        wrote(console, write())
+
+
+def _code(interrupted: bool, passed: bool = True) -> int:
+    return INTERRUPTED if interrupted else 0 if passed else 1
 
 
 def _refuse(context: typer.Context, names: tuple[str, ...], when: str) -> None:
@@ -286,7 +300,9 @@ def main() -> None:
         _end(f"not enough memory: {error}", 2)
     except UsageError as error:
         _end(error.format_message(), 2)
-    except (ValueError, TypeError, OSError) as error:
+    except (OSError, ProcessLost) as error:
+        _end(str(error), 1)
+    except (ValueError, TypeError) as error:
         _end(str(error), 2)
     if code == INTERRUPTED:
         _end("interrupted", code)

@@ -209,16 +209,16 @@ def _colored(found: Audit) -> str:
     return f"[{COLORS[found.verdict]}]{found.verdict}"
 
 
-def write(at: Setting, found: list[Found], folder: Path, library: str | None) -> list[Path]:
+def write(at: Setting, results: Results, folder: Path, library: str | None) -> list[Path]:
     """The bar chart and the JSON file, in `folder`."""
     picture, numbers = folder / "exactrl-audit.png", folder / "exactrl-audit.json"
-    plot_audits([(case.name, claimed) for case, claimed, _ in found], picture, at.title)
+    plot_audits([(case.name, claimed) for case, claimed, _ in results.found], picture, at.title)
     rows = [
         {"name": case.name, "claims": case.claims, **claimed.as_dict(), "verdict_of_J": of_J.verdict,
          "cosine_of_J": of_J.cosine if math.isfinite(of_J.cosine) else None}
-        for case, claimed, of_J in found
+        for case, claimed, of_J in results.found
     ]  # fmt: skip
     of = versions(*(() if library is None else (library,)))
-    content = {"title": at.title, "seed": at.seed, "versions": of, "audits": rows}
+    content = {"title": at.title, "seed": at.seed, "versions": of, "interrupted": results.interrupted, "audits": rows}
     numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
+BLOCK = 4096  # bytes that are written to try a folder: a full disk takes an empty file
+
 
 def writable(folder: Path) -> Path:
     """The folder, made. It is tried first, so that nothing is computed in vain."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(BLOCK))
             return folder
     except OSError as error:
         raise ValueError(f"cannot write to the folder {folder}: {error.strerror}") from None

@@ -15,7 +15,11 @@ def run(console: Console) -> SelfTest:
     columns = (TextColumn("self-test"), BarColumn(), MofNCompleteColumn(), TextColumn("audits"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("")
-        return self_test(progress=lambda done, total: bar.update(task, completed=done, total=total))
+        try:
+            return self_test(progress=lambda done, total: bar.update(task, completed=done, total=total))
+        except KeyboardInterrupt:
+            console.print(f"{bar.tasks[task].completed:.0f} audits were made; a verdict takes all", highlight=False)
+            raise
 
 
 def table(found: SelfTest) -> Table:

@@ -8,14 +8,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from agents.cli.problems import Problem
-from mdp import FiniteMDP, Solution
+from mdp import FiniteMDP, Solution, solve
 from mdp.plot import board_of, plot_board
 
 MOST_ROWS = 40
+
+
+def run(problem: Problem, *, method: str, tolerance: float, console: Console) -> Solution:
+    """`mdp.solve`, which says how far it is; after ctrl-C, too."""
+    far = "iteration 0"
+    with console.status("solving") as status:
+
+        def say(iteration: int, bound: float) -> None:
+            nonlocal far
+            far = f"iteration {iteration}: v* within {bound:.2e}"
+            status.update(far)
+
+        try:
+            return solve(problem.mdp, method=method, tolerance=tolerance, progress=say)
+        except KeyboardInterrupt:
+            console.print(f"stopped at {far}; nothing is written", highlight=False)
+            raise
 
 
 def summary(problem: Problem, solution: Solution) -> str:

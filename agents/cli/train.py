@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agents.cli.faults import stopping
 from agents.cli.problems import Problem, starting_policy
 from agents.learning import (
     Agent,
@@ -22,7 +24,9 @@ from agents.learning import (
     plain_ascent,
     train,
 )
+from agents.learning.checkpoints import Checkpoints
 from agents.learning.plot import plot_history
+from agents.learning.processes import Alone
 from agents.losses import ReinforceLoss
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP
@@ -83,17 +87,71 @@ def _baseline(kind: Baseline, policy: SoftmaxPolicy, mdp: FiniteMDP) -> LearnedV
     return ExactValues(policy, mdp) if kind is Baseline.exact else None
 
 
-def run(agent: Agent, mdp: FiniteMDP, *, updates: int, episodes: int, seed: int, console: Console) -> History:
-    """`train` with a progress bar that shows J."""
-    columns = (TextColumn("J = {task.fields[J]:.6g}"), BarColumn(), MofNCompleteColumn(), TextColumn("updates"),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
+class Run:
+    """A run on an ENV: its agent, the generator of all updates, and checkpoints where they are asked for.
+
+    every: updates from one checkpoint to the next; None: none are kept. asked: what else a checkpoint must agree with.
+    """
+
+    def __init__(
+        self, problem: Problem, agent: Agent, folder: Path, *, episodes: int, seed: int, every: int | None,
+        **asked: str,
+    ) -> None:  # fmt: skip
+        self.mdp, self.agent, self.episodes, self.every = problem.mdp, agent, episodes, every
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimizer = getattr(agent, "optimizer", None) or plain_ascent(agent.policy)  # an EM step keeps nothing
+        baseline = getattr(getattr(agent, "loss", None), "baseline", None)
+        self.learned = {"baseline": torch.from_numpy(baseline.v)} if isinstance(baseline, LearnedValues) else {}
+        run = asked | {"env": problem.name, "mdp": digest(problem.mdp), "episodes": episodes, "seed": seed,
+                       "optimizer": type(self.optimizer).__name__, "lr": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
+        self.checkpoints = Checkpoints(folder / f"{stem(problem)}-checkpoints", run, Alone())
+
+    def __call__(self, *, updates: int, resume: bool, console: Console) -> History:
+        """`train` with a progress bar that shows J. ctrl-C ends it after the update, and its checkpoint."""
+        columns = (TextColumn("J = {task.fields[J]:.6g}"), BarColumn(), MofNCompleteColumn(), TextColumn("updates"),
+                   TimeRemainingColumn())  # fmt: skip
+        history = self._start(updates, resume)
+        bar = Progress(*columns, console=console, transient=True)
         task = bar.add_task("", total=updates, J=float("nan"))
-        return train(
-            agent, mdp, updates=updates, episodes=episodes, generator=torch.Generator().manual_seed(seed),
-            max_steps=ReinforceLoss().forgets_after(mdp.gamma),
-            progress=lambda row: bar.update(task, completed=int(row["update"]), J=row["J"]),
-        )  # fmt: skip
+        with bar, stopping(Alone()) as stopped:
+
+            def progress(row: dict[str, float]) -> None:
+                bar.update(task, completed=int(row["update"]), J=row["J"])
+                stop = stopped()
+                if self.every and (row["update"] % self.every == 0 or row["update"] == updates or stop):
+                    self._save(history)
+                if stop:
+                    raise KeyboardInterrupt
+
+            return train(
+                self.agent, self.mdp, updates=updates, episodes=self.episodes, generator=self.generator,
+                max_steps=ReinforceLoss().forgets_after(self.mdp.gamma), history=history, progress=progress,
+            )  # fmt: skip
+
+    def _start(self, updates: int, resume: bool) -> History:
+        if not self.every:
+            return History()
+        state = self._state()
+        history = self.checkpoints.start(
+            self.agent.policy, self.optimizer, updates=updates, resume=resume, more=state
+        )
+        self.generator.set_state(state["generator"])
+        return history
+
+    def _save(self, history: History) -> None:
+        self.checkpoints.save(self.agent.policy, self.optimizer, history, self._state())
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        """What an update depends on, beside parameters and optimiser; the baseline itself, the generator as it is."""
+        return self.learned | {"generator": self.generator.get_state()}
+
+
+def digest(mdp: FiniteMDP) -> str:
+    """Of all that a run on it depends on."""
+    found = hashlib.sha256(repr((mdp.states, mdp.actions, mdp.gamma)).encode())
+    for x in (*mdp.table.columns(), mdp.start, mdp.observations):
+        found.update(np.ascontiguousarray(x).tobytes())
+    return found.hexdigest()
 
 
 def best(mdp: FiniteMDP, optimum: float) -> str:
@@ -102,10 +160,14 @@ def best(mdp: FiniteMDP, optimum: float) -> str:
     return f"J* = {optimum:.6g}" + (" for a policy that sees the state; states look alike here" if aliased else "")
 
 
+def stem(problem: Problem) -> str:
+    """How the names of all files of a run begin."""
+    return f"exactrl-train-{problem.stem}"
+
+
 def write(problem: Problem, history: History, optimum: float, folder: Path) -> list[Path]:
     """The .csv file and the figure."""
-    stem = folder / f"exactrl-train-{problem.name.replace('/', '-')}"
-    written = [stem.with_name(stem.name + ".csv"), stem.with_name(stem.name + ".png")]
+    written = [folder / f"{stem(problem)}.csv", folder / f"{stem(problem)}.png"]
     history.to_csv(written[0])
     title = f"{problem.name}, gamma {problem.mdp.gamma:g}"
     plot_history(history, written[1], optimum=(optimum, best(problem.mdp, optimum)), title=title)

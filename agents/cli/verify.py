@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,22 +49,19 @@ def check(env: str, gamma: float | None, seed: int) -> Check:
     return Check(problem, starting_policy(problem.mdp, torch.Generator().manual_seed(seed)))
 
 
-def run(checks: list[Check], *, episodes: int | None, seed: int, console: Console) -> list[Report]:
+def run(checks: list[Check], *, episodes: int | None, seed: int, console: Console) -> Iterator[Report]:
     """pgcheck on each, with a progress bar; episodes=None: as many as SE / |grad J| = .05 takes, within reason."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"),
                TimeRemainingColumn())  # fmt: skip
-    reports = []
     with Progress(*columns, console=console, transient=True) as bar:
         for (name, mdp, _), policy in checks:
             n = _enough(policy, mdp) if episodes is None else episodes
             bar.add_task(name, total=n)
             title = f"{name.removesuffix('-v0')}, gamma {mdp.gamma:g}"
-            report = pgcheck(
+            yield pgcheck(
                 policy, mdp, episodes=n, seed=seed, name=title,
                 progress=lambda done, _: bar.update(bar.task_ids[-1], completed=done),
             )  # fmt: skip
-            reports.append(report)
-    return reports
 
 
 def _enough(policy: SoftmaxPolicy, mdp: FiniteMDP) -> int:
@@ -93,11 +91,12 @@ def table(reports: list[Report]) -> Table:
     return out
 
 
-def write(reports: list[Report], folder: Path, seed: int) -> list[Path]:
+def write(reports: list[Report], folder: Path, seed: int, *, interrupted: bool) -> list[Path]:
     """The picture and the JSON file, in `folder`."""
     picture, numbers = folder / "exactrl-verify.png", folder / "exactrl-verify.json"
     plot_reports(reports, picture)
-    content = {"passed": all(report.passed for report in reports), "seed": seed, "versions": versions(),
+    passed = all(report.passed for report in reports) and not interrupted
+    content = {"passed": passed, "interrupted": interrupted, "seed": seed, "versions": versions(),
                "reports": [report.as_dict() for report in reports]}  # fmt: skip
     numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]

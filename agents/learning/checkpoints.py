@@ -3,7 +3,8 @@
 A checkpoint is a folder update-000010 with safetensors files (parameters and the optimiser's state, in shards where
 they are sharded) and state.json (the history, the optimiser's settings, what is trained on what). Random numbers of an
 update depend on the seed and its number alone (`generator_of`), so that the number of updates is the state of all
-generators and the position in the data. It may be resumed on another number of processes.
+generators and the position in the data; a run with one generator for all updates keeps its state as one more tensor. It
+may be resumed on another number of processes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from agents.learning.processes import Alone
 from agents.learning.training import History
 
 STATE = "state.json"
+NOTHING: Mapping[str, Tensor] = {}
 
 
 def generator_of(seed: int, update: int, rank: int = 0) -> torch.Generator:
@@ -41,49 +43,78 @@ class Checkpoints:
         self.folder, self.processes = folder, processes
         self.run: dict[str, Any] = json.loads(json.dumps(run))
 
-    def save(self, policy: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> Path:
+    def save(
+        self, policy: nn.Module, optimizer: torch.optim.Optimizer, history: History,
+        more: Mapping[str, Tensor] = NOTHING,
+    ) -> Path:  # fmt: skip
         """Write the state after the last update of `history`, once; older checkpoints go when it is there.
 
-        Raises ValueError for a state that is not finite: the last checkpoint stays.
+        more: other tensors that an update depends on. Raises ValueError for a state that is not finite, OSError where
+        it cannot be written: the last checkpoint stays.
         """
         path = self.folder / f"update-{len(history.rows) - 1:06d}"
         if self.processes.every(path.is_dir()):
             return path
-        state = tensors(policy, optimizer)
+        state = tensors(policy, optimizer) | dict(more)
         if not self.processes.every(all(bool(torch.isfinite(_local(x)).all()) for x in state.values())):
             raise ValueError(f"parameters are not finite after {len(history.rows) - 1} updates: this is not saved")
         new = path.with_suffix(".part")
-        if self.processes.rank == 0:
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir(parents=True)
-        self.processes.barrier()
-        _write(state, new, self.processes)
-        self.processes.barrier()
-        if self.processes.rank == 0:
-            rows = [_json(row) for row in history.rows]
-            about = {"run": self.run, "optimizer": _settings(policy, optimizer), "rows": rows}
-            (new / STATE).write_text(json.dumps(about, allow_nan=False))
-            self._put(new, path)
-        self.processes.barrier()
+        about = {"run": self.run, "optimizer": _settings(policy, optimizer), "rows": list(map(_json, history.rows))}
+        try:
+            self._first(_emptied, new)
+            self.processes.together(_write)(state, new, self.processes)
+            self._first((new / STATE).write_text, json.dumps(about, allow_nan=False))
+            self._first(_put, new, path)
+        except OSError as error:
+            raise OSError(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
+        finally:
+            if self.processes.rank == 0:
+                shutil.rmtree(new, ignore_errors=True)
+        self._first(self._tidy, path)
         return path
 
-    def _put(self, new: Path, path: Path) -> None:
-        """Rename, when all is on the disk; then the older ones may go."""
-        for x in (*new.iterdir(), new):
-            _to_disk(x)
-        new.rename(path)
-        _to_disk(self.folder)
+    def _first(self, work: Callable[..., Any], *args: Any) -> None:
+        """Done by one process; all wait for it."""
+        self.processes.together(work if self.processes.rank == 0 else lambda *_: None)(*args)
+
+    def _tidy(self, path: Path) -> None:
+        """Remove the older ones, and what a process that was killed has left of others."""
         for other in self.folder.glob("update-*"):
             if other != path:
                 shutil.rmtree(other)
 
     def latest(self) -> Path | None:
         """The last checkpoint that was written whole."""
-        whole = sorted(path for path in self.folder.glob("update-*") if path.suffix != ".part")
-        return whole[-1] if whole else None
+        whole = (path for path in self.folder.glob("update-*") if path.suffix != ".part")
+        return max(whole, key=lambda path: (len(path.name), path.name), default=None)
 
-    def load(self, policy: nn.Module, optimizer: torch.optim.Optimizer) -> History:
-        """Put parameters and optimiser in the state of the latest checkpoint; its history.
+    @property
+    def kept(self) -> str:
+        """What there is to go on from, in words."""
+        last = self.latest()
+        return "there is no checkpoint yet" if last is None else f"{last} is whole: --resume goes on from it"
+
+    def start(
+        self, policy: nn.Module, optimizer: torch.optim.Optimizer, *, updates: int, resume: bool,
+        more: Mapping[str, Tensor] = NOTHING,
+    ) -> History:  # fmt: skip
+        """The history to go on from, to `updates` in all: with resume that of `load`, else an empty one.
+
+        Raises ValueError for a folder that has a checkpoint, without resume; and one of more updates, with it.
+        """
+        if resume:
+            history = self.load(policy, optimizer, more)
+            if len(history.rows) > updates + 1:
+                raise ValueError(f"the checkpoint has {len(history.rows) - 1} updates, more than {updates}")
+            return history
+        if self.latest() is not None:
+            raise ValueError(f"{self.folder} has a checkpoint: --resume goes on, another --out begins anew")
+        return History()
+
+    def load(
+        self, policy: nn.Module, optimizer: torch.optim.Optimizer, more: Mapping[str, Tensor] = NOTHING
+    ) -> History:
+        """Put parameters, optimiser and `more` in the state of the latest checkpoint; its history.
 
         Raises ValueError where there is none, or it is one of another run, and says in what they differ.
         """
@@ -97,7 +128,8 @@ class Checkpoints:
             if then.get(name) != now.get(name):
                 raise ValueError(f"{path} is of another run: its {name} was {was}, now it is {is_now}")
         _prepare(policy, optimizer, state["optimizer"])
-        _read(tensors(policy, optimizer), path, self.processes)
+        _read(tensors(policy, optimizer) | dict(more), path, self.processes)
+        self._first(self._tidy, path)
         return History([{k: math.nan if x is None else x for k, x in row.items()} for row in state["rows"]])
 
 
@@ -145,14 +177,32 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _emptied(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _put(new: Path, path: Path) -> None:
+    """Rename, when all is on the disk."""
+    for x in (*new.iterdir(), new):
+        _to_disk(x)
+    new.rename(path)
+    _to_disk(path.parent)
+
+
 def _write(values: dict[str, Tensor], folder: Path, processes: Alone) -> None:
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
     if processes.sharded or processes.rank == 0:
         writer = HuggingFaceStorageWriter(path=str(folder), save_distributed=processes.sharded)
-        with _quiet():
-            save(values, storage_writer=writer, no_dist=not processes.sharded)
+        try:
+            with _quiet():
+                save(values, storage_writer=writer, no_dist=not processes.sharded)
+        except CheckpointException as failed:  # no Exception, and a traceback in words
+            error, _ = next(iter(failed.failures.values()))
+            raise OSError(getattr(error, "strerror", None) or str(error)) from failed
 
 
 def _read(values: dict[str, Tensor], folder: Path, processes: Alone) -> None:

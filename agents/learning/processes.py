@@ -8,6 +8,7 @@ torch averages over processes, so what goes backward is multiplied by their numb
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +22,11 @@ from mdp import Episodes
 from mdp.sampling.episodes import joined
 
 X = TypeVar("X")
+GONE = re.compile("gloo|NCCL|[Cc]onnection|[Bb]roken pipe")  # in what torch says where another process does not answer
+
+
+class ProcessLost(RuntimeError):
+    """Another process of this run does not answer any more: what they do together cannot go on."""
 
 
 class Share(NamedTuple):
@@ -52,6 +58,13 @@ class Alone:
     def barrier(self) -> None:
         """Wait for all."""
 
+    def close(self) -> None:
+        """Part from the others; the last that is done with them."""
+
+    def joined(self) -> Any:
+        """A context, in which the loss of another process is a ProcessLost."""
+        return nullcontext()
+
     def shard(self, model: nn.Module) -> None:
         """Shard a model in place, layer by layer; before its optimiser is made."""
 
@@ -81,7 +94,7 @@ class Alone:
         return len(set(self.said(n))) == 1
 
     def together(self, work: Callable[..., X]) -> Callable[..., X]:
-        """The same function; where it raises ValueError in one process, it does in all."""
+        """The same function; where it raises ValueError or OSError in one process, it does in all."""
         return work
 
 
@@ -93,12 +106,27 @@ class Processes(Alone):
     """
 
     def __init__(self, *, sharded: bool = False) -> None:
-        if not dist.is_initialized():
+        self.owns = not dist.is_initialized()
+        if self.owns:
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         self.rank, self.world, self.sharded = dist.get_rank(), dist.get_world_size(), sharded
 
     def barrier(self) -> None:
         dist.barrier()
+
+    def close(self) -> None:
+        if self.owns:
+            dist.destroy_process_group()
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            said = str(error).partition("\n")[0]
+            if not (isinstance(error, dist.DistError) or GONE.search(said)):
+                raise
+            raise ProcessLost(f"process {self.rank} of {self.world} lost another one ({said})") from error
 
     def shard(self, model: nn.Module) -> None:
         from torch.distributed.fsdp import fully_shard
@@ -138,14 +166,15 @@ class Processes(Alone):
     def together(self, work: Callable[..., X]) -> Callable[..., X]:
         def tried(*args: Any, **kwargs: Any) -> X:
             done: X | None = None
-            problem = None
+            problem: tuple[type[Exception], str] | None = None
             try:
                 done = work(*args, **kwargs)
-            except ValueError as error:
-                problem = str(error)
+            except (ValueError, OSError) as error:
+                problem = OSError if isinstance(error, OSError) else ValueError, str(error)
             for rank, found in enumerate(self.said(problem)):
                 if found is not None:
-                    raise ValueError(f"process {rank}: {found}")
+                    kind, message = found
+                    raise kind(f"process {rank}: {message}")
             assert done is not None
             return done
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/learning_the_zoo.py [NAME ...]
 
-Each line is what the command line does: agents.cli.train.make_agent and run, with the options that it shows. J* is that
+Each line is what the command line does: agents.cli.train.make_agent and Run, with the options that it shows. J* is that
 of mdp.solve; on the short corridor, whose states look alike, -(6 + 4 sqrt 2), S&B Example 13.1. Writes
 learning_the_zoo.md next to this file if no NAME is given; all take about a quarter of an hour on one core. REINFORCE is
 left out where there are more than MOST states.
@@ -29,7 +29,7 @@ from scipy import sparse
 import envs
 from agents import Reinforce, SoftmaxPolicy, exact_gradient
 from agents.cli.problems import load, starting_policy
-from agents.cli.train import Baseline, Gradient, Optimizer, make_agent, run
+from agents.cli.train import Baseline, Gradient, Optimizer, Run, make_agent
 from agents.exact.moments import preference_moments
 from agents.learning import Agent, History
 from mdp import FiniteMDP, solve
@@ -102,11 +102,13 @@ def best(name: str, mdp: FiniteMDP) -> float:
 
 def learn(name: str, setting: Setting) -> Learned:
     """`exactrl train exactrl/NAME-v0` with these options."""
-    mdp = load(f"exactrl/{name}-v0").mdp
+    problem = load(f"exactrl/{name}-v0")
+    mdp = problem.mdp
     J = best(name, mdp)
     agent = make_agent(mdp, setting.optimizer, setting.lr, Baseline.learned, setting.gradient)
     began = time.perf_counter()
-    history = run(agent, mdp, updates=setting.updates, episodes=EPISODES, seed=SEED, console=Console(quiet=True))
+    run = Run(problem, agent, Path(), episodes=EPISODES, seed=SEED, every=None)
+    history = run(updates=setting.updates, resume=False, console=Console(quiet=True))
     return Learned(name, mdp, setting, agent, history, time.perf_counter() - began, J)
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from agents.cli.faults import until_interrupted, writing_to
 from agents.cli.language import train as training
 from agents.cli.language import verify as verifying
 from agents.cli.records import wrote
 from agents.learning import TrainingStopped
+from agents.learning.processes import ProcessLost
 
 
 def use_all_cores() -> None:
@@ -20,15 +22,18 @@ def use_all_cores() -> None:
     torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def verify_model(model: Path, seed: int, out: Path, console: Console) -> bool:
-    """Both parts; True where all holds."""
+def verify_model(model: Path, seed: int, out: Path, console: Console) -> tuple[bool, bool]:
+    """Both parts. Whether ctrl-C came before the end; and whether all holds that was done."""
     use_all_cores()
-    parts, title = verifying.run(model, seed, console), f"grad J of {model.name}, float64"
+    parts, interrupted = until_interrupted(verifying.run(model, seed, console))
     for part in parts:
         console.print(verifying.table(part))
-    console.print(verifying.CAPTION, highlight=False)
-    wrote(console, verifying.write(parts, title, out, seed))
-    return all(part.passed for part in parts)
+    if parts:
+        console.print(verifying.CAPTION, highlight=False)
+        with writing_to(out):
+            title = f"grad J of {model.name}, float64"
+            wrote(console, verifying.write(parts, title, out, seed, interrupted=interrupted))
+    return interrupted, all(part.passed for part in parts)
 
 
 def train_model(
@@ -38,6 +43,16 @@ def train_model(
     """Train; True where ctrl-C came before the end. Of several processes one speaks."""
     use_all_cores()
     run = training.Run(settings, out, pieces=pieces, sharded=sharded)
+    try:
+        with run.processes.joined(), writing_to(out, lambda: run.checkpoints.kept):
+            return _trained(run, console, updates=updates, every=every, resume=resume)
+    except ProcessLost as lost:
+        raise ProcessLost(f"{lost}; {run.checkpoints.kept}") from lost
+    finally:
+        run.processes.close()
+
+
+def _trained(run: training.Run, console: Console, *, updates: int, every: int, resume: bool) -> bool:
     console.quiet = run.processes.rank > 0
     console.print(f"{run.title}, {run.path}", highlight=False, soft_wrap=True)
     try:

@@ -23,6 +23,10 @@ Temperature = Annotated[float, Option(help="Of the policy itself: of what is sam
 TopK = Annotated[int | None, Option(help="Of the policy itself.")]
 TopP = Annotated[float | None, Option(help="Of the policy itself.")]
 Pieces = Annotated[int, Option(min=1, help="Gradient accumulation: the parts in which an update is worked through.")]
-Every = Annotated[int, Option("--checkpoint-every", min=1, help="Updates from one checkpoint to the next.")]
+Every = Annotated[
+    int | None,
+    Option("--checkpoint-every", min=1,
+           help="Updates from one checkpoint to the next; by default 10, with an ENV there are none."),
+]  # fmt: skip
 Resume = Annotated[bool, Option("--resume", help="Go on from the last checkpoint in --out.")]
 Sharded = Annotated[bool, Option("--sharded", help="FSDP2 in place of DDP, under torchrun.")]

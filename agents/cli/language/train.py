@@ -6,24 +6,21 @@ import copy
 import hashlib
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from agents.cli.faults import check_room, stopping
 from agents.cli.language.losses import loss_of
 from agents.cli.language.record import CSV, FIGURE, Record, draw, seconds
 from agents.cli.language.tasks import load_task, problem
 from agents.language import LanguageModelPolicy, load_model, load_tokenizer, save_model
 from agents.learning import History, Reinforce, TrainingStopped, rollout, train
 from agents.learning.checkpoints import Checkpoints, generator_of
-from agents.learning.processes import Alone, processes
+from agents.learning.processes import processes
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,11 @@ class Run:
         reason = self.policy.unfit
         return f"by transformers' own forward pass: {reason}" if reason else "on the fast path for Llama"
 
+    @property
+    def size(self) -> int:
+        """Bytes on the disk, at most: two checkpoints, of parameters and two moments each, and two models."""
+        return 8 * sum(p.numel() * p.element_size() for p in self.policy.parameters())
+
     def write(self, history: History) -> list[Path]:
         """The figure; what else there is was written before."""
         if len(history.rows) > 1:
@@ -100,8 +102,10 @@ class Run:
 
         A stop (ctrl-C, a reward that fails) leaves a checkpoint of the last whole update.
         """
-        history = self._start(updates, resume)
+        history = self.checkpoints.start(self.policy, self.optimizer, updates=updates, resume=resume)
         s, n = self.settings, self.settings.groups // self.processes.world * self.settings.group_size
+        if self.processes.rank == 0:
+            check_room(self.out, self.size)
         record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
         with record, stopping(self.processes) as stopped:
 
@@ -127,16 +131,6 @@ class Run:
             save_model(self.policy, self.out / "model", writes=self.processes.rank == 0)
         return history
 
-    def _start(self, updates: int, resume: bool) -> History:
-        if resume:
-            history = self.checkpoints.load(self.policy, self.optimizer)
-            if len(history.rows) > updates + 1:
-                raise ValueError(f"the checkpoint has {len(history.rows) - 1} updates, more than {updates}")
-            return history
-        if self.checkpoints.latest() is not None:
-            raise ValueError(f"{self.checkpoints.folder} has a checkpoint: --resume goes on, another --out begins anew")
-        return History()
-
 
 def _described(settings: Settings, model: Any, prompts: list[Any]) -> dict[str, Any]:
     """What a checkpoint must agree with; the model by its config and its weights, wherever it stands."""
@@ -148,24 +142,6 @@ def _described(settings: Settings, model: Any, prompts: list[Any]) -> dict[str, 
     config = model.config.to_diff_dict()
     config = {k: x for k, x in config.items() if k not in ("_name_or_path", "transformers_version")}
     return asdict(settings) | {"model": {"config": config, "weights": digest.hexdigest()}, "prompts": asked}
-
-
-@contextmanager
-def stopping(processes: Alone) -> Iterator[Callable[[], bool]]:
-    """Within it the first ctrl-C only asks to stop: what it yields tells, to all processes alike. The second stops."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        del number, frame
-        asked = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: not processes.every(not asked)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def summary(history: History) -> str:

@@ -10,7 +10,7 @@ The reward is the share of digits in what is written. Everything is float64.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class Part:
         return all(row.passed for row in self.rows)
 
 
-def run(path: Path, seed: int, console: Console) -> list[Part]:
+def run(path: Path, seed: int, console: Console) -> Iterator[Part]:
     """Both parts, one after the other; each says on the console what it is at."""
     tokenizer, model = load_tokenizer(path), load_model(path, dtype=torch.float64)
     policy, narrow = LanguageModelPolicy(model, tokenizer), LanguageModelPolicy(model, tokenizer, top_k=TOP)
@@ -88,9 +88,8 @@ def run(path: Path, seed: int, console: Console) -> list[Part]:
     reward = on_text(digit_fraction, lambda ids: tokenizer.decode(ids, skip_special_tokens=True))
     V = model.get_input_embeddings().weight.shape[0]
     with console.status("") as status:
-        one = one_step(policy, TokenMDP(V, 1, reward, prompts=prompts), seed, status.update)
-        tree = listed(policy, narrow, TokenMDP(V, STEPS, reward, prompts=prompts[2:3]), seed, status.update)
-    return [one, tree]
+        yield one_step(policy, TokenMDP(V, 1, reward, prompts=prompts), seed, status.update)
+        yield listed(policy, narrow, TokenMDP(V, STEPS, reward, prompts=prompts[2:3]), seed, status.update)
 
 
 def one_step(policy: LanguageModelPolicy, problem: TokenMDP, seed: int, say: Callable[[str], Any]) -> Part:
@@ -232,12 +231,13 @@ CAPTION = """Samples are judged along grad J and two random directions; the valu
 component along grad J. A false alarm has probability 1e-4."""
 
 
-def write(parts: list[Part], title: str, folder: Path, seed: int) -> list[Path]:
+def write(parts: list[Part], title: str, folder: Path, seed: int, *, interrupted: bool) -> list[Path]:
     """The picture and the JSON file."""
     picture, numbers = folder / "exactrl-verify-model.png", folder / "exactrl-verify-model.json"
     draw(parts, title, picture)
     content = {
-        "model": title, "passed": all(part.passed for part in parts), "seed": seed,
+        "model": title, "passed": all(part.passed for part in parts) and not interrupted,
+        "interrupted": interrupted, "seed": seed,
         "versions": versions("transformers"), "parts": [asdict(part) for part in parts],
     }  # fmt: skip
     numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
