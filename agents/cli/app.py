@@ -254,7 +254,8 @@ def train(
         with writing_to(out, lambda: run.checkpoints.kept):
             history = run(updates=updates or 200, resume=resume, console=console)
     except TrainingStopped as stopped:
-        _write(out, lambda: training.write(problem, stopped.history, optimum, out))
+        noted = stopped.history
+        _write(out, lambda: training.write(problem, noted, optimum, out))
         raise
     J = history.column("J")
     console.print(

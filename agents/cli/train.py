@@ -103,7 +103,8 @@ class Run:
         baseline = getattr(getattr(agent, "loss", None), "baseline", None)
         self.learned = {"baseline": torch.from_numpy(baseline.v)} if isinstance(baseline, LearnedValues) else {}
         run = asked | {"env": problem.name, "mdp": digest(problem.mdp), "episodes": episodes, "seed": seed,
-                       "optimizer": type(self.optimizer).__name__, "lr": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
+                       "optimizer": type(self.optimizer).__name__,
+                       "lr": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
         self.checkpoints = Checkpoints(folder / f"{stem(problem)}-checkpoints", run, Alone())
 
     def __call__(self, *, updates: int, resume: bool, console: Console) -> History:
