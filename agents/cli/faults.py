@@ -59,6 +59,13 @@ def writing_to(folder: Path, kept: Callable[[], str] = lambda: "") -> Iterator[N
         raise OSError("; ".join(filter(None, (what, kept())))) from error
 
 
+def tidy(*paths: Path) -> None:
+    """Remove what a process that was killed while it wrote these files has left beside them: .NAME.PID.ENDING."""
+    for path in paths:
+        for left in path.parent.glob(f".{path.stem}.[0-9]*{path.suffix}"):
+            left.unlink()
+
+
 def check_room(folder: Path, needed: int) -> None:
     """Raises OSError for a disk that has less than `needed` bytes left."""
     free = shutil.disk_usage(folder).free

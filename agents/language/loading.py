@@ -6,7 +6,7 @@ It is imported when a model is loaded, so that `import agents` works without it.
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,18 +120,27 @@ def random_model(kind: str, *, seed: int = 0, **settings: Any) -> Any:
 def save_model(policy: LanguageModelPolicy, folder: str | os.PathLike[str], *, writes: bool = True) -> None:
     """Write the model and its tokenizer to a folder that `load_model` reads, whole or not at all.
 
-    Where the model is sharded every process must call it, and one of them writes.
+    Where the model is sharded every process must call it, and one of them writes. Raises OSError where it cannot.
     """
     path, model = Path(folder), policy.model
     whole = {name: x.full_tensor() if hasattr(x, "full_tensor") else x for name, x in model.state_dict().items()}
     if not writes:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, quiet():
-        new = Path(scratch, path.name)
-        model.save_pretrained(new, state_dict=whole)
-        if policy.tokenizer is not None:
-            policy.tokenizer.save_pretrained(new)
+    new, old = (path.with_name(f".{path.name}.{x}") for x in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+    try:
+        new.mkdir(parents=True)
+        with quiet():
+            model.save_pretrained(new, state_dict=whole)
+            if policy.tokenizer is not None:
+                policy.tokenizer.save_pretrained(new)
         if path.exists():
-            path.rename(Path(scratch, "old"))
+            path.rename(old)
         new.rename(path)
+    except Exception as error:  # of many kinds: safetensors', the tokenizer's
+        raise OSError(f"cannot write the model to {path}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for x in (new, old):
+            shutil.rmtree(x, ignore_errors=True)

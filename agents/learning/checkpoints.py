@@ -63,7 +63,7 @@ class Checkpoints:
         try:
             self._first(_emptied, new)
             self.processes.together(_write)(state, new, self.processes)
-            self._first((new / STATE).write_text, json.dumps(about, allow_nan=False))
+            self._first(_note, about, new / STATE)
             self._first(_put, new, path)
         except OSError as error:
             raise OSError(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
@@ -180,6 +180,10 @@ def _quiet() -> Iterator[None]:
 def _emptied(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+
+def _note(about: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(about, allow_nan=False))
 
 
 def _put(new: Path, path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from agents.cli.faults import check_room, stopping
+from agents.cli.faults import check_room, stopping, tidy
 from agents.cli.language.losses import loss_of
 from agents.cli.language.record import CSV, FIGURE, Record, draw, seconds
 from agents.cli.language.tasks import load_task, problem
@@ -106,6 +106,7 @@ class Run:
         s, n = self.settings, self.settings.groups // self.processes.world * self.settings.group_size
         if self.processes.rank == 0:
             check_room(self.out, self.size)
+            tidy(self.out / CSV, self.out / FIGURE)
         record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
         with record, stopping(self.processes) as stopped:
 
