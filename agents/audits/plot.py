@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from agents.audits.result import Audit
-from mdp.plot import color_of, draw_bars, panels, styled
+from mdp.plot import color_of, draw_bars, panels, save_figure, styled
 
 KINDS = {"exact": "exact", "consistent": "exact", "scaled": "scaled", "biased": "biased", "no power": "other"}
 
@@ -39,7 +39,7 @@ def plot_audits(audits: Sequence[tuple[str, Audit]], path: str | Path, title: st
     seen = [verdict for verdict in KINDS if any(found.verdict == verdict for _, found in audits)]
     patches = [Patch(color=color_of(KINDS[verdict]), label=verdict) for verdict in seen]
     figure.legend(handles=patches, loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _degrees(found: Audit) -> float:

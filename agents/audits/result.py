@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from mdp.files.writing import replacing
+
 
 class Sampled(NamedTuple):
     """Where batches were drawn, not listed: the error of the scale, and how probable so much bias is by chance.
@@ -174,7 +176,8 @@ class Audit:
 
     def to_json(self, path: str | Path) -> None:
         """Write `as_dict` to a file."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
+        with replacing(path) as new:
+            new.write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
 
 
 def _finite(numbers: dict[str, float]) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdp.plot import SERIES, panels, styled
+from mdp.plot import SERIES, panels, save_figure, styled
 
 if TYPE_CHECKING:
     from agents.checks.report import Report
@@ -52,7 +52,7 @@ def plot_reports(reports: Sequence[Report], path: str | Path) -> None:
         right.plot([], [], marker, color="0.3", ms=5, label=route)
     right.legend(loc="upper center", bbox_to_anchor=(0.35, -0.16), ncols=3, frameon=False)
     right.grid(visible=False, axis="y")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _sampled(axes: Any, report: Report, color: str) -> None:

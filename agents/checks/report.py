@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.checks.plot import plot_reports
+from mdp.files.writing import replacing
 
 
 class Row(NamedTuple):
@@ -136,7 +137,8 @@ class Report:
 
     def to_json(self, path: str | Path) -> None:
         """Write `as_dict` to a file."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
+        with replacing(path) as new:
+            new.write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
 
     def plot(self, path: str | Path) -> None:
         """Draw the sampled error against its exact prediction, and how far the exact routes are apart."""

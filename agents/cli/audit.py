@@ -26,6 +26,7 @@ from agents.cli.user import user_function, what
 from agents.losses import Batch
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, longest_trajectory, unroll
+from mdp.files.writing import replacing
 
 DEFAULT, DEFAULT_GAMMA = "exactrl/Tokens-v0", 0.9
 LIBRARIES = ("trl", "torchrl")
@@ -220,5 +221,6 @@ def write(at: Setting, results: Results, folder: Path, library: str | None) -> l
     ]  # fmt: skip
     of = versions(*(() if library is None else (library,)))
     content = {"title": at.title, "seed": at.seed, "versions": of, "interrupted": results.interrupted, "audits": rows}
-    numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
+    with replacing(numbers) as new:
+        new.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]

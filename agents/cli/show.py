@@ -15,7 +15,7 @@ from agents.cli.problems import Problem
 from agents.cli.solve import all_optimal
 from mdp import FiniteMDP, evaluate, occupancy
 from mdp import solve as solved
-from mdp.plot import board_of, plot_backup, plot_board, plot_graph
+from mdp.plot import board_of, plot_backup, plot_board, plot_graph, save_figure
 
 Floats = NDArray[np.float64]
 
@@ -86,8 +86,8 @@ def write(problem: Problem, seen: View, state: int | None, ending: Format, folde
         )
     else:
         picture = plot_graph(mdp, v=seen.v, policy=seen.policy, centre=state, title=title)
-    picture.savefig(written[0])
+    save_figure(picture, written[0])
     if state is not None:
         written.append(folder / f"exactrl-show-{problem.stem}-backup.{ending}")
-        plot_backup(mdp, state, v=seen.v, q=seen.q, policy=seen.policy, title=title).savefig(written[-1])
+        save_figure(plot_backup(mdp, state, v=seen.v, q=seen.q, policy=seen.policy, title=title), written[-1])
     return written

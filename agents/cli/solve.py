@@ -14,7 +14,8 @@ from rich.table import Table
 
 from agents.cli.problems import Problem
 from mdp import FiniteMDP, Solution, solve
-from mdp.plot import board_of, plot_board
+from mdp.files.writing import replacing
+from mdp.plot import board_of, plot_board, save_figure
 
 MOST_ROWS = 40
 
@@ -72,7 +73,7 @@ def write(problem: Problem, solution: Solution, folder: Path) -> list[Path]:
     mdp = problem.mdp
     stem = f"exactrl-solve-{problem.stem}"
     written = [folder / f"{stem}.csv"]
-    with written[0].open("w", newline="") as file:
+    with replacing(written[0]) as new, new.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["state", "v", "optimal_actions"])
         rows.writerows([mdp.states[s], repr(float(solution.v[s])), _actions(mdp, solution, s)]
@@ -81,7 +82,7 @@ def write(problem: Problem, solution: Solution, folder: Path) -> list[Path]:
     if board is not None:
         written.append(folder / f"{stem}.png")
         title = f"{problem.name}, gamma {mdp.gamma:g}: v* and all optimal actions"
-        plot_board(mdp, board, v=solution.v, policy=all_optimal(solution), title=title).savefig(written[-1])
+        save_figure(plot_board(mdp, board, v=solution.v, policy=all_optimal(solution), title=title), written[-1])
     return written
 
 

@@ -20,6 +20,7 @@ from agents.exact.moments import jacobian, log_preferences, preference_moments
 from agents.exact.objective import exact_gradient
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP, best_baselines, evaluate
+from mdp.files.writing import replacing
 from mdp.prediction.graph import never_ending
 
 RELATIVE_ERROR = 0.01
@@ -134,5 +135,6 @@ def write(found: Variances, folder: Path) -> list[Path]:
         ],
         "states": [str(s) for s in mdp.states], "best_baseline": found.best_state.tolist(), "v": found.v.tolist(),
     }  # fmt: skip
-    path.write_text(json.dumps(content, indent=1, allow_nan=False))
+    with replacing(path) as new:
+        new.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [path]

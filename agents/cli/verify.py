@@ -20,6 +20,7 @@ from agents.cli.problems import Problem, aliased_linear_policy, load, starting_p
 from agents.cli.records import versions
 from agents.policies import SoftmaxPolicy
 from mdp import FiniteMDP
+from mdp.files.writing import replacing
 
 SEEN_ERROR = 0.05  # SE / |grad J| that the default number of episodes reaches
 CAPTION = """Values are |grad J|; for the complex step and finite differences its length
@@ -98,5 +99,6 @@ def write(reports: list[Report], folder: Path, seed: int, *, interrupted: bool) 
     passed = all(report.passed for report in reports) and not interrupted
     content = {"passed": passed, "interrupted": interrupted, "seed": seed, "versions": versions(),
                "reports": [report.as_dict() for report in reports]}  # fmt: skip
-    numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
+    with replacing(numbers) as new:
+        new.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from agents.learning.training import History
-from mdp.plot import draw_curves, panels
+from mdp.plot import draw_curves, panels, save_figure
 
 
 def plot_history(
@@ -29,4 +29,4 @@ def plot_history(
         ylabel="discounted return",
         title=title,
     )
-    figure.savefig(path)
+    save_figure(figure, path)

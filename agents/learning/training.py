@@ -16,6 +16,7 @@ from gymnasium.vector import VectorEnv
 from agents.learning.rollout import rollout
 from agents.learning.steps import Agent, outcome
 from mdp import Episodes, FiniteMDP, evaluate
+from mdp.files.writing import replacing
 
 COLUMNS = ("update", "episodes", "sampled_return", "standard_error", "mean_length", "J", "loss", "gradient_norm",
            "entropy", "kl", "sampling_s", "scoring_s", "backward_s", "optimizer_s", "tokens_per_s")  # fmt: skip
@@ -39,7 +40,7 @@ class History:
 
     def to_csv(self, path: str | Path) -> None:
         """Write all rows."""
-        with Path(path).open("w", newline="") as file:
+        with replacing(path) as new, new.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mdp.files.writing import replacing
 from mdp.model.table import Bools, Floats, Ints, Label, Outcomes
 
 if TYPE_CHECKING:
@@ -47,18 +48,13 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
         "actions": [_encode(a) for a in mdp.actions],
     }
     arrays = mdp.table.columns()._asdict() | {"start": mdp.start, "observations": mdp.observations}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            if path.suffix == ".npz":
-                np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
-            else:
-                listed = {name: x.tolist() for name, x in arrays.items()} | {"seen_as": str(mdp.observations.dtype)}
-                lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in (head | listed).items())
-                file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as new, new.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
+        else:
+            listed = {name: x.tolist() for name, x in arrays.items()} | {"seen_as": str(mdp.observations.dtype)}
+            lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in (head | listed).items())
+            file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:

@@ -13,7 +13,7 @@ from mdp.plot.charts import draw_bars, draw_curves, draw_estimates
 from mdp.plot.frames import Frames, frames, side_of_letters
 from mdp.plot.graphs.backup import Backup, backup_of, plot_backup
 from mdp.plot.graphs.graph import plot_graph
-from mdp.plot.style import COLORS, SERIES, color_of, panels, styled
+from mdp.plot.style import COLORS, SERIES, color_of, panels, save_figure, styled
 
 __all__ = [
     "COLORS",
@@ -35,6 +35,7 @@ __all__ = [
     "plot_backup",
     "plot_board",
     "plot_graph",
+    "save_figure",
     "side_of_letters",
     "styled",
 ]

@@ -12,9 +12,13 @@ colour in every picture:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from mdp.files.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,3 +96,9 @@ def panels(
     if title:
         figure.suptitle(title, fontsize=12)
     return figure, list(axes.flat)
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a PNG, SVG or PDF, by the ending (PNG where there is none), whole or not at all."""
+    with replacing(path) as new:
+        figure.savefig(new, format=Path(path).suffix[1:] or "png")

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agents.cli.course.places import assignment
+from mdp.files.writing import replacing
 
 SECONDS, LOADING = 60, 300  # for one check; for what a file imports
 NAMED = re.compile(r"Assignment (\d+)")
@@ -127,7 +128,7 @@ def summary(grades: list[Grade]) -> Table:
 def write(grades: list[Grade], folder: Path) -> Path:
     """exactrl-grades.csv: file, points, of how many, and what is wrong."""
     path = folder / "exactrl-grades.csv"
-    with path.open("w", newline="") as file:
+    with replacing(path) as new, new.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "points", "of", "wrong"])
         for found in grades:

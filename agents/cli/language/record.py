@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.learning import History
-from mdp.plot import draw_curves, panels
+from mdp.plot import draw_curves, panels, save_figure
 
 CSV, FIGURE = "metrics.csv", "training.png"
 SHOWN = "reward {task.fields[reward]:.3f}  KL {task.fields[kl]:.4f}  entropy {task.fields[entropy]:.3f}  "
@@ -79,7 +79,7 @@ def draw(history: History, path: Path, title: str) -> None:
         draw_curves(at, rows.column("update"), curve, kinds={name: "sampled"}, marker="o", title=name, xlabel="update",
                     errors=errors if name in errors else None)  # fmt: skip
         at.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def seconds(history: History) -> str:

@@ -44,7 +44,8 @@ from agents.losses import ReinforceLoss, named
 from envs import TokenMDP
 from envs.rewards import digit_fraction, on_text
 from mdp import Episodes, FiniteMDP
-from mdp.plot import color_of, panels, styled
+from mdp.files.writing import replacing
+from mdp.plot import color_of, panels, save_figure, styled
 
 EPISODES, GROUP, FEW = 65_536, 16, 64
 TOP, STEPS, WRITTEN = 4, 4, 256
@@ -240,7 +241,8 @@ def write(parts: list[Part], title: str, folder: Path, seed: int, *, interrupted
         "interrupted": interrupted, "seed": seed,
         "versions": versions("transformers"), "parts": [asdict(part) for part in parts],
     }  # fmt: skip
-    numbers.write_text(json.dumps(content, indent=1, allow_nan=False))
+    with replacing(numbers) as new:
+        new.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]
 
 
@@ -261,4 +263,4 @@ def draw(parts: list[Part], title: str, path: Path) -> None:
     axes.set_ylim(-0.6, len(z) - 0.4)
     axes.invert_yaxis()
     axes.legend(loc="upper right")
-    figure.savefig(path)
+    save_figure(figure, path)

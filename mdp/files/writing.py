@@ -1,0 +1,32 @@
+"""Every file that is written here is written next to its place and renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Within it, a path of the same ending beside `path` to write to; it takes the place of `path` at the end.
+
+    A reader sees what was there before, or all of what is new. Where writing fails (a full disk, an interrupt), what
+    was there before stays, and nothing is left beside it.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with replacing(Path(folder, "x.txt")) as new:
+    ...         _ = new.write_text("all of it")
+    ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
+    [('x.txt', 'all of it')]
+    """
+    path = Path(path)
+    new = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield new
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
