@@ -123,9 +123,9 @@ class Processes(Alone):
         try:
             yield
         except RuntimeError as error:
-            said = str(error).partition("\n")[0]
-            if not (isinstance(error, dist.DistError) or GONE.search(said)):
+            if not (isinstance(error, dist.DistError) or GONE.search(str(error))):
                 raise
+            said = re.sub(r"^\[\S+\] ", "", re.split(r"\n|\. ", str(error))[0])  # without torch's own source and advice
             raise ProcessLost(f"process {self.rank} of {self.world} lost another one ({said})") from error
 
     def shard(self, model: nn.Module) -> None:
@@ -165,18 +165,17 @@ class Processes(Alone):
 
     def together(self, work: Callable[..., X]) -> Callable[..., X]:
         def tried(*args: Any, **kwargs: Any) -> X:
-            done: X | None = None
+            done: list[X] = []
             problem: tuple[type[Exception], str] | None = None
             try:
-                done = work(*args, **kwargs)
+                done.append(work(*args, **kwargs))
             except (ValueError, OSError) as error:
                 problem = OSError if isinstance(error, OSError) else ValueError, str(error)
             for rank, found in enumerate(self.said(problem)):
                 if found is not None:
                     kind, message = found
                     raise kind(f"process {rank}: {message}")
-            assert done is not None
-            return done
+            return done[0]
 
         return tried
 

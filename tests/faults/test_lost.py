@@ -1,0 +1,75 @@
+"""Two processes under torchrun, one of them killed: the other says what to do and ends; --resume has the same bits."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agents.models import save
+from tests.agents.process_worker import SMALL
+from tests.faults.killing import MODEL, ROOT, differences, last
+
+pytest.importorskip("transformers")
+SECONDS = 120  # for any of the runs; they take 10
+# process 1 writes 4 completions an update: the 14th is in the fourth, while process 0 waits for it
+MINE = """
+import os, signal
+calls = 0
+
+def f(prompt, completion, answer):
+    global calls
+    calls += 1
+    if calls == 14 and os.environ["RANK"] == "1" and os.path.exists("killing"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(completion) / 5
+"""
+
+
+def torchrun(*arguments: str) -> tuple[int, str]:
+    """`exactrl train` in two processes of this machine: exit code, and what is printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
+        "--master-port", str(port), "-m", "exactrl", "train", "--model", "model", *SMALL, "--task", "task.jsonl",
+        "--reward", "mine:f", "--checkpoint-every", "1", "--updates", "6", *arguments,
+    ]  # fmt: skip
+    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "COLUMNS": "500"}
+    process = subprocess.Popen(
+        command, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        output, _ = process.communicate(timeout=SECONDS)
+    except BaseException:
+        process.send_signal(signal.SIGTERM)  # torchrun then ends its workers
+        process.communicate(timeout=40)
+        raise
+    return process.returncode, output
+
+
+def test_a_process_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    Path("task.jsonl").write_text('{"prompt": "12"}\n{"prompt": "345"}\n')
+    code, output = torchrun("--out", "whole")
+    assert code == 0, output
+    assert "destroy_process_group" not in output  # torch's warning where it was not called
+    Path("killing").touch()
+    code, output = torchrun("--out", "a")
+    assert code != 0
+    kept = "a/checkpoints/update-000003 is whole: --resume goes on from it"
+    assert re.search(rf"exactrl: process 0 of 2 lost another one \(Connection \S+ by peer .*\); {kept}\n", output), output
+    assert last(MODEL, Path("a")) == 3
+    Path("killing").unlink()
+    code, output = torchrun("--out", "a", "--resume")
+    assert code == 0, output
+    assert differences(MODEL, Path("a"), Path("whole")) == ""
