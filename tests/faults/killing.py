@@ -157,7 +157,11 @@ def runs(kind: Kind, folder: Path, *, kills: int, updates: int, seed: int) -> It
     while True:
         out = folder / f"run-{run}"
         out.mkdir(exist_ok=True)
-        kill = killed(kind, out, whole, updates, rng) if done < kills else finished(kind, out, updates)
+        if done < kills:
+            kill = killed(kind, out, whole, updates, rng)
+        else:
+            kill = None
+            assert started(kind, out, updates).wait(PATIENCE) == 0
         if kill is not None:
             done += 1
             yield kill._replace(run=run)
@@ -166,11 +170,6 @@ def runs(kind: Kind, folder: Path, *, kills: int, updates: int, seed: int) -> It
         if done == kills:
             return
         run += 1
-
-
-def finished(kind: Kind, folder: Path, updates: int) -> None:
-    """Resume without a kill."""
-    assert started(kind, folder, updates).wait(PATIENCE) == 0
 
 
 # ---- bits ----
@@ -245,7 +244,7 @@ no time; and that no other file is left. tests/faults/killing.py says how moment
     for kind in (TABLE, MODEL):
         with tempfile.TemporaryDirectory() as scratch:
             save(Path(scratch, "model"))
-            found = []
+            found: list[Kill | str] = []
             for x in runs(kind, Path(scratch), kills=asked.kills, updates=kind.updates, seed=asked.seed):
                 print(kind.name, len(found), x, flush=True)
                 found.append(x)

@@ -23,6 +23,7 @@ import pytest
 
 from agents.cli.language import train as training
 from agents.cli.language.record import CSV
+from agents.language import save_model
 from agents.learning import Reinforce
 from agents.learning import checkpoints as checkpointing
 from tests.agents.models import save
@@ -182,7 +183,7 @@ def test_a_model_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None
     assert exactrl(*train, "--updates", "2")[0] == 0
     before = Path("a/model/model.safetensors").read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(training, "save_model", failing_after(0, training.save_model, 1000))
+        patched.setattr(training, "save_model", failing_after(0, save_model, 1000))
         error = said(*train, "--updates", "4", "--resume")
     assert "cannot write the model to a/model: " in error
     assert error.endswith("; a/checkpoints/update-000004 is whole: --resume goes on from it\n")
