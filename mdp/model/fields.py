@@ -64,14 +64,17 @@ def observations(fields: Mapping[str, Any]) -> Any:
     given = fields["observations"]
     if not _numeric(given):
         raise WrongField("observations", "observations must be an array of finite numbers")
+    kind = fields.get("seen_as")
+    if kind is not None and not (isinstance(kind, str) and NUMBER.fullmatch(kind)):
+        raise WrongField("seen_as", f"'seen_as' is {reprlib.repr(kind)}, which is no kind of number")
     try:
-        seen = np.asarray(given)
-    except (ValueError, OverflowError) as error:
+        plain = np.asarray(given)
+        seen = plain if kind is None else plain.astype(kind)
+    except (TypeError, ValueError, OverflowError) as error:
         raise WrongField("observations", f"observations must be an array of finite numbers: {error}") from None
-    kind = str(fields.get("seen_as", seen.dtype))
-    if not NUMBER.fullmatch(kind):
-        raise WrongField("seen_as", f"{reprlib.repr(kind)} is no kind of number")
-    return seen.astype(kind) if np.can_cast(seen.dtype, kind, "same_kind") else seen
+    if not np.array_equal(seen, plain):
+        raise WrongField("observations", f"observations must be an array of finite numbers of the kind {kind}")
+    return seen
 
 
 def _numeric(x: Any) -> bool:

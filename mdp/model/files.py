@@ -51,6 +51,8 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
         if path.suffix == ".npz":
             _write_npz(new, {"head": np.array(json.dumps(head))} | arrays)
         else:
+            if mdp.observations.dtype == np.longdouble:
+                raise ValueError(f"json cannot hold observations of the kind {mdp.observations.dtype}: take .npz")
             listed = {name: x.tolist() for name, x in arrays.items()} | {"seen_as": str(mdp.observations.dtype)}
             lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in (head | listed).items())
             new.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -16,25 +16,25 @@ from tests.fuzz.kept import TWO
 PLACE = FOLDER / "commands"
 VALUES = ("0", "1", "-1", "2", "0.5", "1e999", "nan", "-inf", "x", "", "9" * 30, "1e-400", "--", "-", "[bold]", "[/x]",
           "ü", "\udc80", "tiny.json", "None", "0x10", "1_0", "\n", "a:b", ":", "a" * 300)  # fmt: skip
-ENVS = ("tiny.json", "tiny.npz", "damaged.json", "foreign.npz", "none.json", "notes.txt", "folder", "Nope-v0", ":", "a:b",
-        "exactrl/Nope-v0", "CartPole-v1", "[bold].json", "exactrl/", "/", ".", "..", ".json")  # fmt: skip
+ENVS = ("tiny.json", "tiny.npz", "damaged.json", "foreign.npz", "none.json", "notes.txt", "folder", "Nope-v0", ":",
+        "a:b", "exactrl/Nope-v0", "CartPole-v1", "[bold].json", "exactrl/", "/", ".", "..", ".json")  # fmt: skip
 OPTIONS = {
     "solve": ("--gamma", "--method", "--tolerance", "--out"),
     "variance": ("--gamma", "--out"),
     "show": ("--policy", "--state", "--gamma", "--format", "--out"),
     "verify": ("--gamma", "--episodes", "--seed", "--model", "--self-test", "--out"),
     "audit": ("--gamma", "--horizon", "--group-size", "--groups", "--library", "--samples", "--seed", "--out"),
-    "train": ("--gamma", "--updates", "--episodes", "--lr", "--optimizer", "--baseline", "--gradient", "--model", "--task",
-              "--reward", "--loss", "--beta", "--groups", "--group-size", "--max-tokens", "--temperature", "--top-k",
-              "--top-p", "--pieces", "--checkpoint-every", "--resume", "--sharded", "--seed", "--out"),
+    "train": ("--gamma", "--updates", "--episodes", "--lr", "--optimizer", "--baseline", "--gradient", "--model",
+              "--task", "--reward", "--loss", "--beta", "--groups", "--group-size", "--max-tokens", "--temperature",
+              "--top-k", "--top-p", "--pieces", "--checkpoint-every", "--resume", "--sharded", "--seed", "--out"),
     "envs": (),
     "grade": ("--out",),
     "tutorials": ("--edit",),
     "": (),
     "dance": (),
 }  # fmt: skip
-MISTAKES = (["--nope"], ["--seed", "-1"], ["--seed", "x"], ["--out", "/proc/nowhere"], ["--gamma"], ["--out", "notes.txt"],
-            ["--help"], ["--nope=1"], ["-x"], ["--gamma", "one"])  # fmt: skip
+MISTAKES = (["--nope"], ["--seed", "-1"], ["--seed", "x"], ["--out", "/proc/nowhere"], ["--gamma"],
+            ["--out", "notes.txt"], ["--help"], ["--nope=1"], ["-x"], ["--gamma", "one"])  # fmt: skip
 TINY = {
     "solve": (["solve", "tiny.json"], ["solve", "tiny.npz", "--gamma", "0.5"]),
     "variance": (["variance", "tiny.json"],),

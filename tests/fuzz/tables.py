@@ -33,7 +33,7 @@ def _rest(d: Draw, n: int) -> dict[str, Any]:
     """gamma, start, observations."""
     start = _maybe(d, lambda: d.of([d.distribution(n), {_label(d, k): x for k, x in enumerate(d.distribution(n))}]))
     kind = d.of(["i1", "<f4", ">i4", "?", "f2", "U3", "O", "M8[s]", "c16"])
-    seen = _maybe(d, lambda: np.array(d.distribution(n), dtype="O" if d.rarely() else None).astype(kind))
+    seen = _maybe(d, lambda: np.array([d.below(9) for _ in range(n)]).astype(kind))
     return {"gamma": _gamma(d), "start": start, "observations": seen}
 
 
@@ -41,8 +41,7 @@ def _triples(d: Draw, n: int) -> Any:
     if d.rarely():
         return d.of([(), [()], [(1, 0)], [(1, 0, 0, 0)], None, "abc", [None], [[1, 0, 0]], {1: 2}, 3])
     k = 1 + d.below(3)
-    listed = [(p, _label(d, d.below(n)), d.number() if d.rarely() else d.below(9) - 4.0) for p in d.distribution(k)]
-    return listed
+    return [(p, _label(d, d.below(n)), d.number() if d.rarely() else d.below(9) - 4.0) for p in d.distribution(k)]
 
 
 def outcomes(data: bytes) -> None:
@@ -137,6 +136,10 @@ def pairs(data: bytes) -> None:
     made(lambda: FiniteMDP.from_pairs(given, R, s, a, **_rest(d, n)))
 
 
+ODD = ((1, 0, 0), (1, 0.5, 0, False), (1, 99, 0, False), (1, 99, 0, True), None, 7, (1, None, 0, True),
+       (1, 0, "x", False), (1, 10**30, 0, False))  # fmt: skip
+
+
 def gymnasium(data: bytes) -> None:
     d = Draw(data)
     n, m = 1 + d.below(4), 1 + d.below(3)
@@ -146,8 +149,7 @@ def gymnasium(data: bytes) -> None:
         for a in range(m):
             listed: Any = [(p, d.below(n), d.below(9) - 4.0, d.below(3) == 2) for p in d.distribution(1 + d.below(3))]
             if d.rarely():
-                listed[0] = d.of([(1, 0, 0), (1, 0.5, 0, False), (1, 99, 0, False), (1, 99, 0, True), None, 7,
-                                  (1, None, 0, True), (1, 0, "x", False), (1, 10**30, 0, False), (d.number(),) * 4])  # fmt: skip
+                listed[0] = d.of([*ODD, (d.number(),) * 4])
             if d.rarely():
                 listed = d.of([[], None, 7, "abc", ()])
             of = list(P.values())[-1]

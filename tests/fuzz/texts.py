@@ -16,6 +16,7 @@ from agents.cli.language.tasks import read_lines
 from agents.learning import History
 from agents.learning.checkpoints import STATE, Checkpoints, tensors
 from agents.learning.processes import Alone
+from agents.learning.training import COLUMNS
 from tests.fuzz.checks import FOLDER, demand, refused
 from tests.fuzz.draw import Draw
 from tests.fuzz.kept import CHANGED, RAW, TEXTS, TWO
@@ -51,7 +52,7 @@ def jsonl(data: bytes) -> None:
 # ---- checkpoints ----
 
 RUN = {"task": "digits", "model": {"size": 2}}
-PROMISED = {"update": 0.0, "loss": math.nan}
+ROW = dict.fromkeys(COLUMNS, 0.5) | {"loss": math.nan}
 
 
 def _agent() -> tuple[SoftmaxPolicy, torch.optim.Optimizer]:
@@ -65,20 +66,21 @@ def _agent() -> tuple[SoftmaxPolicy, torch.optim.Optimizer]:
 def _saved() -> dict[str, bytes]:
     folder = FOLDER / "checkpoint-seed"
     policy, optimizer = _agent()
-    path = Checkpoints(folder, RUN, Alone()).save(policy, optimizer, History([dict(PROMISED), dict(PROMISED)]))
+    path = Checkpoints(folder, RUN, Alone()).save(policy, optimizer, History([dict(ROW), dict(ROW)]))
     return {x.name: x.read_bytes() for x in path.iterdir()}
 
 
 SAVED = _saved()
+SHAPE = next(_agent()[0].parameters()).shape
 WEIGHTS = next(name for name in SAVED if name.endswith(".safetensors"))
 LENGTH = struct.unpack("<Q", SAVED[WEIGHTS][:8])[0]
 HEADER, NUMBERS = SAVED[WEIGHTS][8 : 8 + LENGTH].decode(), SAVED[WEIGHTS][8 + LENGTH :]
 PLACES = ('"F64"', "[0,", "16]", "[1,2]", "[2,2]", '"shape"', '"optimizer', '"parameters', "[[0", "0, 0]", "offsets",
           '"__metadata__"', "DCP_SHARDING_INFO", "exp_avg")  # fmt: skip
-INSTEAD = ('"F32"', '"I64"', '"F8_E4M3"', "[1,", "99999999999]", "[-1,2]", "[2,1]", "[1000000000000,2]", "[]", "{}", "x",
-           "[[1", "1, 0]", "null", "", '"BF16"')  # fmt: skip
-STATES = ('"groups"', '"lr": 0.1', '"exp_avg": null', '"step": 1.0', "rows", "0.0", "null", '"state"', '"betas": [0.9, ',
-          '"run"', '"digits"', "{", "[", '"optimizer"', "false")  # fmt: skip
+INSTEAD = ('"F32"', '"I64"', '"F8_E4M3"', "[1,", "99999999999]", "[-1,2]", "[2,1]", "[1000000000000,2]", "[]", "{}",
+           "x", "[[1", "1, 0]", "null", "", '"BF16"')  # fmt: skip
+STATES = ('"groups"', '"lr": 0.1', '"exp_avg": null', '"step": 1.0', "rows", "0.0", "null", '"state"',
+          '"betas": [0.9, ', '"run"', '"digits"', "{", "[", '"optimizer"', "false")  # fmt: skip
 CHECKPOINTS = [bytes([k % 4, k, 3 * k % 256, k // 3, 7 * k % 256, k, 1, k]) for k in range(0, 250, 3)]
 
 
@@ -134,7 +136,7 @@ def check_goes_on(policy: SoftmaxPolicy, optimizer: torch.optim.Optimizer, histo
     """What was loaded is finite, can be saved and loaded the same, and trained."""
     state = tensors(policy, optimizer)
     demand(all(bool(torch.isfinite(x).all()) for x in state.values()), "loaded numbers are not finite")
-    demand(all(x.shape == (1, 1) for x in state.values()), "loaded numbers have another shape")
+    demand(all(x.shape == SHAPE for x in state.values()), "loaded numbers have another shape")
     again: Any = _agent()
     after = Checkpoints(folder / "again", RUN, Alone())
     after.save(policy, optimizer, history)
