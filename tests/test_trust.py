@@ -115,5 +115,5 @@ def test_the_reader_sees_it(text: str, mistake: str) -> None:
 
 
 def test_the_reader_sees_nothing_else() -> None:
-    text = "np.load(p, allow_pickle=False)\nmodel.eval()\nwith replacing(p) as new:\n    new.write_text('')\np.open('rb')\n"
+    text = "np.load(p, allow_pickle=False)\nmodel.eval()\np.open('rb')\nwith replacing(p) as q:\n    q.write_text(x)"
     assert list(mistakes("x", text)) == []

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.learning.believing import check_tensors, read_state
 from agents.learning.processes import Alone
 from agents.learning.training import History
 
@@ -121,7 +122,7 @@ class Checkpoints:
         path = self.latest()
         if path is None:
             raise ValueError(f"there is no checkpoint in {self.folder} to resume")
-        state = json.loads((path / STATE).read_text())
+        state = read_state(path / STATE, policy, optimizer)
         then, now = _flat(state["run"]), _flat(self.run)
         for name in sorted(then.keys() | now.keys()):
             was, is_now = (_short(run.get(name)) for run in (then, now))
@@ -210,11 +211,19 @@ def _write(values: dict[str, Tensor], folder: Path, processes: Alone) -> None:
 
 
 def _read(values: dict[str, Tensor], folder: Path, processes: Alone) -> None:
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load
 
-    with _quiet():
-        load(values, storage_reader=HuggingFaceStorageReader(path=str(folder)), no_dist=not processes.sharded)
+    check_tensors(values, folder)
+    try:
+        with _quiet():
+            load(values, storage_reader=HuggingFaceStorageReader(path=str(folder)), no_dist=not processes.sharded)
+    except CheckpointException as failed:  # no Exception, and a traceback in words
+        error, _ = next(iter(failed.failures.values()))
+        raise ValueError(f"{folder} is damaged: {error}") from None
+    if not processes.every(all(bool(torch.isfinite(_local(x)).all()) for x in values.values())):
+        raise ValueError(f"{folder} holds numbers that are not finite")
 
 
 def _to_disk(path: Path) -> None:

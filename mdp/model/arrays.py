@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from mdp.model.build import Start, exactly
+from mdp.model.checking import check_room
 from mdp.model.ends import bools, placed, table_without_ends
+from mdp.model.labels import reals
 from mdp.model.table import MOST_INT32, Floats, Ints, Label
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def from_arrays(
     rows = _one_matrix(P)
     r = _rewards(R, rows, shape)
     if admissible is None and np.ndim(R) == 2 and not _is_sparse(R):
-        allowed = ~np.isneginf(np.asarray(R, dtype=np.float64))
+        allowed = ~np.isneginf(reals(R, "R"))
     else:
         allowed = bools(admissible, shape, "admissible", default=True)
     table = table_without_ends(rows, r, allowed, terminal, s, a)
@@ -97,8 +99,8 @@ def from_pairs(
     >>> m.admissible.tolist(), solve(m).v.round(10).tolist()
     ([[True, True], [True, False]], [-8.5714285714, -20.0])
     """
-    P = sparse.csr_array(P) if sparse.issparse(P) else np.asarray(P, dtype=np.float64)
-    R = np.asarray(R, dtype=np.float64)
+    P = sparse.csr_array(P, dtype=np.float64) if sparse.issparse(P) else reals(P, "P")
+    R = reals(R, "R")
     if P.ndim != 2 or R.shape != P.shape[:1]:
         raise ValueError(f"P has shape {P.shape} and R {R.shape}; they must be (L, S) and (L,), for L pairs")
     n_pairs, n_states = P.shape
@@ -106,7 +108,9 @@ def from_pairs(
     moves = None if actions is None else tuple(actions)
     s = _indices(s_indices, "s_indices", n_pairs, n_states)
     a = _indices(a_indices, "a_indices", n_pairs, None if moves is None else len(moves))
-    moves = tuple(range(int(a.max(initial=-1)) + 1)) if moves is None else moves
+    n_actions = int(a.max(initial=-1)) + 1 if moves is None else len(moves)
+    check_room(n_states, n_actions, n_pairs + P.size)
+    moves = tuple(range(n_actions)) if moves is None else moves
     pair = s * len(moves) + a
     order = np.argsort(pair, kind="stable")
     twice = np.flatnonzero(np.diff(pair[order]) == 0)
@@ -155,7 +159,7 @@ def _one_matrix(P: Any) -> sparse.csr_array[Any]:
         return _canonical(sparse.csr_array(P, dtype=np.float64, copy=True))
     if _is_sparse(P):
         return _canonical(_interleaved([sparse.csr_array(x, dtype=np.float64) for x in P]))
-    dense = np.array(P, dtype=np.float64)
+    dense = reals(P, "P", copy=True)
     dense = dense.reshape(-1, len(dense))
     if np.count_nonzero(dense) < dense.size:
         return _canonical(sparse.csr_array(dense))
@@ -191,7 +195,7 @@ def _rewards(R: Any, P: sparse.csr_array[Any], shape: tuple[int, int]) -> Floats
         if _sizes(R) != shape:
             raise ValueError(f"R has the sizes {_sizes(R)}, P has {shape} states and actions")
         return _picked(_interleaved([sparse.csr_array(x, dtype=np.float64) for x in R]), P)
-    R = np.asarray(R, dtype=np.float64)
+    R = reals(R, "R")
     if R.shape not in (known := ((S,), (S, A), (S, A, S))):
         raise ValueError(f"R has shape {R.shape}; it may be {', '.join(map(str, known))}")
     if R.ndim == 3:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdp.model.labels import Labels
+from mdp.model.labels import Labels, reals
 from mdp.model.table import Floats, Ints, Label, Outcomes
 
 Start = ArrayLike | Mapping[Any, float] | None  # Pr(S_0 = s): (S,), {label: probability}, or uniform
@@ -140,7 +140,10 @@ def start_array(start: Start, states: Labels) -> ArrayLike | None:
             k = states.index(s)
         except ValueError:
             raise ValueError(f"start names the unknown state {s!r}") from None
-        given[k] = probability
+        try:
+            given[k] = probability
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"start gives {s!r} the probability {probability!r}, which is no number") from None
     return given
 
 
@@ -181,19 +184,22 @@ def from_gymnasium(env: Any, start: Start) -> tuple[Outcomes, int, int, Start]:
     P = getattr(env.unwrapped, "P", None)
     if not isinstance(P, Mapping):
         raise ValueError(f"{called(env)} has no table P of its outcomes, so its exact values cannot be computed")
+    for s, of in P.items():
+        if not isinstance(of, Mapping):
+            raise ValueError(f"P[{s!r}] is {of!r}; it must be {{action: [(p, s', r, terminated), ...]}}")
     n, n_actions = len(P), max(map(len, P.values()), default=0)
     try:
         table = _of_gymnasium(P, n, n_actions)
     except (TypeError, ValueError, AttributeError, OverflowError):
         _refuse_gymnasium(P, n, n_actions)
-        raise
+        raise ValueError(f"the table P of {called(env)} is not {{s: {{a: [(p, s', r, terminated), ...]}}}}") from None
     if start is None:
         start = getattr(env.unwrapped, "initial_state_distrib", None)
     if start is None:
         raise ValueError("the environment has no initial_state_distrib: pass start=, one probability for each state")
     if isinstance(start, Mapping):
         return table, n, n_actions, start
-    start = np.asarray(start, dtype=np.float64)
+    start = reals(start, "start")
     return table, n, n_actions, np.append(start, 0.0) if start.shape == (n,) else start
 
 
@@ -207,22 +213,23 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) ->
     p, after, reward, terminated = (np.fromiter(x, float, len(x)) for x in columns)
     s = np.repeat(np.fromiter(P, np.int64, n), np.fromiter(map(len, P.values()), np.int64, n))
     a = np.fromiter(chain.from_iterable(P.values()), np.int64, len(listed))
-    reached = after.astype(np.int64)
-    reached[terminated != 0] = n
-    if reached.min() < 0 or reached.max() > n or ((reached != after) & (terminated == 0)).any():
+    after = np.where(terminated != 0, n, after)
+    if not ((after >= 0) & (after <= n) & (after == np.floor(after))).all():
         raise ValueError
-    return Outcomes(s.repeat(counts), a.repeat(counts), reached, reward, p)
+    return Outcomes(s.repeat(counts), a.repeat(counts), after.astype(np.int64), reward, p)
 
 
 def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:
     """Raises ValueError for the first thing that is wrong with a table P."""
     for s, of in P.items():
         for a, outcomes in of.items():
+            if not isinstance(outcomes, Sequence):
+                raise ValueError(f"P[{s!r}][{a!r}] is {outcomes!r}; it must be [(p, s', r, terminated), ...]")
             for outcome in outcomes:
                 try:
                     p, after, r, terminated = outcome
                     float(p), float(r)
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, OverflowError):
                     raise ValueError(
                         f"P[{s!r}][{a!r}] has the outcome {outcome!r}; it must be (p, s', r, terminated)"
                     ) from None

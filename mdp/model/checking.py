@@ -11,7 +11,15 @@ from scipy import sparse
 from mdp.model.labels import SUM_TOLERANCE
 from mdp.model.table import Floats, Ints, Outcomes, Table
 
+PAIRS, EMPTY = 1 << 20, 100  # pairs (s, a) that any table may have; and for each outcome that is given
 Name = Callable[[int, int], str]  # (s, a) as error messages write it
+
+
+def check_room(n_states: int, n_actions: int, said: int) -> None:
+    """Raises ValueError for far more pairs than there is anything said about: memory is taken for each of them."""
+    if n_states * n_actions > max(PAIRS, EMPTY * said):
+        raise ValueError(f"{n_states:,} states and {n_actions:,} actions are {n_states * n_actions:,} pairs, of which "
+                         f"nearly all are not admissible: number the actions from 0 in every state")  # fmt: skip
 
 
 def sorted_table(o: Outcomes, shape: tuple[int, int], name: Name) -> Table:
@@ -21,6 +29,7 @@ def sorted_table(o: Outcomes, shape: tuple[int, int], name: Name) -> Table:
     whose probabilities do not sum to 1 within 1e-9.
     """
     S, A = shape
+    check_room(S, A, len(o.p))
     pair, after, reward, p = o.state * A + o.action, o.next, o.reward, o.p
 
     def at(k: int) -> str:

@@ -9,32 +9,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mdp.files.archive import read_arrays, readable
+from mdp.files.strict import parsed
 from mdp.files.writing import replacing
-from mdp.model.table import Bools, Floats, Ints, Label, Outcomes
+from mdp.model import fields
+from mdp.model.table import Label, Outcomes
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 FORMAT = "exactrl.FiniteMDP/1"
+SLACK = 4096  # bytes of the headers of arrays
+PAIRS = 1 << 20  # pairs (s, a) that any file may name: the table takes memory for each, admissible or not
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, ArithmeticError, RuntimeError, zipfile.BadZipFile,
            zlib.error)  # fmt: skip
 # what numpy, zipfile and json raise for a file that is not what it seems
-
-
-class WrongField(ValueError):
-    """What is wrong with the field `name` of a file."""
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
 
 
 def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
@@ -48,13 +47,23 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
         "actions": [_encode(a) for a in mdp.actions],
     }
     arrays = mdp.table.columns()._asdict() | {"start": mdp.start, "observations": mdp.observations}
-    with replacing(path) as new, new.open("wb") as file:
+    with replacing(path) as new:
         if path.suffix == ".npz":
-            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
+            _write_npz(new, {"head": np.array(json.dumps(head))} | arrays)
         else:
+            if mdp.observations.dtype == np.longdouble:
+                raise ValueError(f"json cannot hold observations of the kind {mdp.observations.dtype}: take .npz")
             listed = {name: x.tolist() for name, x in arrays.items()} | {"seen_as": str(mdp.observations.dtype)}
             lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in (head | listed).items())
-            file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+            new.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        _check_pairs(mdp.n_states, mdp.n_actions, new.stat().st_size)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Compressed, but for what would become so small that `load` took it for a trap."""
+    np.savez_compressed(path, **arrays)
+    if not readable(sum(x.nbytes for x in arrays.values()), path.stat().st_size - SLACK):
+        np.savez(path, **arrays)
 
 
 def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
@@ -66,25 +75,37 @@ def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
     path = Path(path)
     _check_ending(path)
     try:
-        fields = _read_npz(path) if path.suffix == ".npz" else json.loads(path.read_bytes())
-        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        given = _read_npz(path) if path.suffix == ".npz" else parsed(path.read_bytes(), constant=float)
+        if not isinstance(given, dict) or given.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
-        states, actions = (_labels(fields, name) for name in ("states", "actions"))
-        table = _table(fields, len(states), len(actions))
-        rest = {"gamma": fields["gamma"], "start": _floats(fields, "start", 0), "observations": fields["observations"]}
-        if rest["observations"] is None:
-            raise WrongField("observations", "observations must be an array")
-        if "seen_as" in fields:  # json has one kind of number
-            seen, kind = np.asarray(rest["observations"]), np.dtype(str(fields["seen_as"]))
-            rest["observations"] = seen.astype(kind) if np.can_cast(seen.dtype, kind, "same_kind") else seen
-        return cls(table, states=states, actions=actions, **rest)
+        states, actions = (fields.labels(given, name) for name in ("states", "actions"))
+        _check_pairs(len(states), len(actions), path.stat().st_size)
+        table, start = fields.table(given, len(states), len(actions)), fields.floats(given, "start", 0)
+        seen = fields.observations(given)
+        return cls(table, states=states, actions=actions, gamma=given["gamma"], start=start, observations=seen)
     except DAMAGED as error:
         if isinstance(error, FileNotFoundError):
             raise ValueError(f"there is no file {path}") from None
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        if isinstance(error, WrongField) and path.suffix == ".json":
-            reason = f"line {_line(path.read_text(), error.name)}: {reason}"
-        raise ValueError(f"{path} is not a FiniteMDP that `save` wrote: {reason}") from None
+        raise ValueError(f"{path} is not a FiniteMDP that `save` wrote: {_reason(error, path)}") from None
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """What is wrong, with the line or the field of a `.json` file where it is known."""
+    if isinstance(error, JSONDecodeError):
+        names = re.findall(r'^\s*"(\w+)":', error.doc[: error.pos], re.MULTILINE)
+        return f"{error}" + (f", in {names[-1]!r}" if names else "")
+    if isinstance(error, fields.WrongField) and path.suffix == ".json":
+        return f"line {_line(path.read_text(), error.name)}: {error}"
+    if isinstance(error, RecursionError):
+        return "a label is nested too deeply"
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+
+
+def _check_pairs(n_states: int, n_actions: int, size: int) -> None:
+    """Raises ValueError for more pairs than any file may name, and than this one has bytes."""
+    if n_states * n_actions > max(PAIRS, size):
+        raise ValueError(f"{n_states:,} states and {n_actions:,} actions are {n_states * n_actions:,} pairs, more than "
+                         f"a file of {size:,} bytes may name")  # fmt: skip
 
 
 def _check_ending(path: Path) -> None:
@@ -93,64 +114,14 @@ def _check_ending(path: Path) -> None:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError("it is no .npz archive")
-    with loaded:
-        fields: dict[str, Any] = json.loads(str(loaded["head"]))
-        return fields | {name: loaded[name] for name in (*Outcomes._fields, "start", "observations")}
+    arrays: dict[str, Any] = read_arrays(path, (*Outcomes._fields, "start", "observations"), text="head")
+    head = parsed(str(arrays.pop("head")).encode(), constant=float)
+    return head | arrays if isinstance(head, dict) else {}
 
 
 def _line(text: str, name: str) -> int:
     """The number of the line where a field begins."""
     return text.count("\n", 0, text.find(f"{json.dumps(name)}:")) + 1
-
-
-def _table(fields: Mapping[str, Any], n_states: int, n_actions: int) -> Outcomes:
-    table = Outcomes(
-        _indices(fields, "state", n_states),
-        _indices(fields, "action", n_actions),
-        _indices(fields, "next", n_states),
-        _floats(fields, "reward", -np.inf),
-        _floats(fields, "p", 0),
-    )
-    for name, x in table._asdict().items():
-        if len(x) != len(table.p):
-            raise WrongField(name, f"{name!r} has {len(x)} entries, 'p' has {len(table.p)}: one for each outcome")
-    return table
-
-
-def _indices(fields: Mapping[str, Any], name: str, n: int) -> Ints:
-    """A column (K,) of 0 .. n - 1."""
-    x = _column(fields, name, (int,), right := f"an integer in 0 .. {n - 1}")
-    _refuse(name, x, (x < 0) | (x >= n), right)
-    column: Ints = x.astype(np.int64)
-    return column
-
-
-def _floats(fields: Mapping[str, Any], name: str, least: float) -> Floats:
-    """A column (K,) of finite numbers, none below `least`."""
-    right = "a finite number >= 0" if least == 0 else "a finite number"
-    x: Floats = _column(fields, name, (int, float), right).astype(np.float64)
-    _refuse(name, x, ~(np.isfinite(x) & (x >= least)), right)
-    return x
-
-
-def _column(fields: Mapping[str, Any], name: str, kinds: tuple[type, ...], right: str) -> Any:
-    """A field as an array (K,) of numbers of these kinds."""
-    given = fields[name].tolist() if isinstance(fields[name], np.ndarray) else fields[name]
-    if not isinstance(given, list):
-        raise WrongField(name, f"{name!r} is {given!r}; it must be a list, each entry {right}")
-    if not set(map(type, given)).issubset(kinds):
-        k, x = next((k, x) for k, x in enumerate(given) if type(x) not in kinds)
-        raise WrongField(name, f"entry {k} of {name!r} is {x!r}; it must be {right}")
-    return np.asarray(fields[name]) if given else np.zeros(0, np.int64)
-
-
-def _refuse(name: str, x: Any, wrong: Bools, right: str) -> None:
-    if wrong.any():
-        k = int(np.argmax(wrong))
-        raise WrongField(name, f"entry {k} of {name!r} is {x[k]}; it must be {right}")
 
 
 def _encode(label: Label) -> Any:
@@ -159,23 +130,6 @@ def _encode(label: Label) -> Any:
         return [_encode(x) for x in label]
     if isinstance(label, np.generic):
         label = label.item()
-    if label is None or isinstance(label, (bool, int, float, str)):
+    if label is None or (isinstance(label, (bool, int, float, str)) and fields.is_label(label)):
         return label
     raise ValueError(f"the label {label!r} cannot be written: None, bool, int, float, str and tuples of these can")
-
-
-def _labels(fields: Mapping[str, Any], name: str) -> list[Label]:
-    if not isinstance(fields[name], list):
-        raise WrongField(name, f"{name!r} is {fields[name]!r}, which is no list of labels")
-    for k, x in enumerate(fields[name]):
-        if not _is_label(x):
-            raise WrongField(name, f"entry {k} of {name!r} is {x!r}, which is no label, nor a list of labels")
-    return [_decode(x) for x in fields[name]]
-
-
-def _is_label(x: Any) -> bool:
-    return all(map(_is_label, x)) if isinstance(x, list) else not isinstance(x, dict)
-
-
-def _decode(label: Any) -> Label:
-    return tuple(_decode(x) for x in label) if isinstance(label, list) else label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
@@ -57,12 +58,23 @@ def indexed(labels: Sequence[Label], what: str) -> dict[Label, int]:
     return index
 
 
+def reals(given: ArrayLike, what: str, *, copy: bool | None = None) -> Floats:
+    """As float64; copy as in np.array. Raises ValueError for what is no array of real numbers that float64 holds."""
+    try:
+        array = np.asarray(given)
+        if array.dtype.kind in "cmMV":
+            raise ValueError(f"it holds {array.dtype}")
+        return np.array(array, dtype=np.float64, copy=copy)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{what} is no array of real numbers: {error}") from None
+
+
 def checked_gamma(gamma: float) -> float:
     """The discount as a float. Raises ValueError outside [0, 1]."""
     if not isinstance(gamma, (int, float, np.integer, np.floating)) or isinstance(gamma, bool):
         raise TypeError(f"gamma must be a number in [0, 1], not {gamma!r}")
     if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma must lie in [0, 1], not {gamma}")
+        raise ValueError(f"gamma must lie in [0, 1], not {reprlib.repr(gamma)}")
     return float(gamma)
 
 
@@ -75,7 +87,7 @@ def checked_start(start: ArrayLike | None, terminal: Bools, states: Sequence[Lab
         raise ValueError("every state is terminal: no state has an outcome, so there is nothing to start")
     if start is None:
         return frozen(np.where(terminal, 0.0, 1 / np.count_nonzero(~terminal)))
-    given = np.array(start, dtype=np.float64)
+    given = reals(start, "start", copy=True)
     if given.shape != terminal.shape:
         raise ValueError(f"start has shape {given.shape}, not one probability for each of {len(terminal)} states")
     bad = ~(np.isfinite(given) & (given >= 0))

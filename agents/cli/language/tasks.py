@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import envs
 from agents.cli.user import user_function, what
 from envs.rewards import addition, digit_fraction
+from mdp.files.strict import parsed
 
 DIGITS = ("Phone number: ", "3+4=", "1, 2", "1999")  # four tokens each for SmolLM2
 Messages = str | list[dict[str, str]]
@@ -80,7 +81,7 @@ def read_lines(path: Path) -> Iterator[Line]:
             if not text.strip():
                 raise ValueError(f"{where} is empty")
             try:
-                line = json.loads(text.decode().strip())
+                line = parsed(text.strip())
             except UnicodeDecodeError as error:
                 raise ValueError(f"{where} is not UTF-8: {error}") from None
             except json.JSONDecodeError as error:
