@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 SMALL = 2_000  # states up to which "auto" takes v to rounding, whatever the tolerance
-FEW = 20_000  # outcomes up to which a sweep is cheap beside all else
+FEW = 5_000  # outcomes up to which a sweep is cheap beside all else, and a linear system not much dearer
 
 
 def by_itself(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:

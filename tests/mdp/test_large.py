@@ -42,17 +42,19 @@ def test_greedy_is_the_first_best_action(S: int, A: int) -> None:
     np.testing.assert_array_equal(largest(q), q.max(axis=1))
 
 
-@pytest.mark.parametrize("parts", [1, 2, 5])
-def test_products_on_several_cores(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row by row the same sums, to the bit; and a solution that is made of them."""
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_products_on_several_cores(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row the same sums, to the bit, from memory that is P's; and a solution that is made of them."""
     P = sparse.random_array((1000, 300), density=0.02, format="csr", rng=np.random.default_rng(0))
     v = np.random.default_rng(1).normal(size=300)
-    np.testing.assert_array_equal(products.Spread(P, parts) @ v, P @ v)
-    np.testing.assert_array_equal(products.Spread(P, parts) @ (v * 1j), P @ (v * 1j))
+    np.testing.assert_array_equal(products.Spread(P, cores) @ v, P @ v)
+    np.testing.assert_array_equal(products.Spread(P, cores) @ (v * 1j), P @ (v * 1j))
+    parts = products.Spread(P, cores)._parts
+    assert all(np.shares_memory(x.data, P.data) and np.shares_memory(x.indices, P.indices) for x in parts)
     m = garnet(3_000)
     alone = solve(m)
     monkeypatch.setattr(products, "WORTH", 0)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(parts), raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores), raising=False)
     np.testing.assert_array_equal(solve(m.with_gamma(m.gamma)).v, alone.v)
 
 
