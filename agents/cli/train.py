@@ -136,7 +136,10 @@ class Run:
         history = self.checkpoints.start(
             self.agent.policy, self.optimizer, updates=updates, resume=resume, more=state
         )
-        self.generator.set_state(state["generator"])
+        try:
+            self.generator.set_state(state["generator"])
+        except RuntimeError as error:
+            raise ValueError(f"{self.checkpoints.latest()}: this is no generator's state: {error}") from error
         return history
 
     def _save(self, history: History) -> None:

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import envs
 from agents.checks import pgcheck
@@ -214,3 +217,9 @@ def test_every_kind_of_training_is_resumed_to_the_same_bits(options: tuple[str, 
     code, _, error = exactrl(*train, "--updates", "6", "--out", "kept", "--resume", "--gamma", ".5")
     assert code == 2
     assert "is of another run: its mdp was" in error
+    (file,) = Path("kept").rglob("*.safetensors")
+    with safe_open(file, "pt") as opened:
+        damaged = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    save_file(damaged | {"generator": torch.full((5056,), 255, dtype=torch.uint8)}, file)
+    code, _, error = exactrl(*train, "--updates", "6", "--out", "kept", "--resume")
+    assert (code, error.count("\n")) == (2, 1)
