@@ -21,6 +21,7 @@ from agents.cli import zoo
 from agents.cli.course import commands as course
 from agents.cli.language import commands, options
 from agents.cli.language.train import Settings
+from agents.cli.manifest import begun
 from agents.cli.options import ENV, Gamma, Out, Seed
 from agents.cli.problems import load, starting_policy
 from agents.cli.records import wrote
@@ -72,10 +73,11 @@ def verify(
         console.print(selftesting.summary(tested), highlight=False)
         raise typer.Exit(0 if tested.passed else 1)
     checks = [verifying.check(name, gamma, seed) for name in env] if env else verifying.default_checks(gamma, seed)
+    manifest = begun(*(env or ()), seed=seed)
     reports = verifying.run(checks, episodes=episodes, seed=seed, console=console)
     console.print(verifying.table(reports))
     console.print(verifying.CAPTION, highlight=False)
-    wrote(console, verifying.write(reports, out, seed))
+    wrote(console, verifying.write(reports, out, seed), manifest)
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
@@ -88,7 +90,7 @@ def solve(
     out: Out = Path(),
 ) -> None:
     """Exact v*, the optimal actions with ties, and a proven bound; a picture where ENV is a grid."""
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env)
     with console.status("solving") as status:
         solution = solved(
             problem.mdp,
@@ -98,7 +100,7 @@ def solve(
         )
     console.print(solving.summary(problem, solution), highlight=False, soft_wrap=True)
     console.print(solving.table(problem, solution))
-    wrote(console, solving.write(problem, solution, out))
+    wrote(console, solving.write(problem, solution, out), manifest)
     raise typer.Exit(0 if solution.converged else 1)
 
 
@@ -121,11 +123,11 @@ def show(
     out: Out = Path(),
 ) -> None:
     """A picture: v, q, occupancy and policy of a board, else the transition graph."""
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env)
     chosen = None if state is None else showing.state_of(problem.mdp, state)
     with console.status("solving and drawing"):
         written = showing.write(problem, showing.view(problem, policy), chosen, format, out)
-    wrote(console, written)
+    wrote(console, written, manifest)
 
 
 @app.command()
@@ -153,14 +155,15 @@ def audit(
 ) -> None:
     """The exact gradient that each loss follows, beside the one that it claims; exit code 1 if your own is biased."""
     at = auditing.setting(env, gamma, horizon, group_size, groups, samples, seed, library)
-    results = auditing.run(at, auditing.cases(at, loss, library))
+    cases, manifest = auditing.cases(at, loss, library), begun(env, loss, seed=seed)
+    results = auditing.run(at, cases)
     if results.found:
         console.print(auditing.table(at, results.found))
         console.print(auditing.CAPTION, highlight=False)
     if results.refused:
         console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
     if results.found:
-        wrote(console, auditing.write(at, results.found, out, library))
+        wrote(console, auditing.write(at, results.found, out, library), manifest)
     if results.interrupted:
         raise typer.Exit(INTERRUPTED)
     biased = loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in results.found)
@@ -170,13 +173,13 @@ def audit(
 @app.command()
 def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None, out: Out = Path()) -> None:
     """The exact variance of one-episode REINFORCE for the uniform policy, and the baselines that make it least."""
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env)
     with console.status("solving"):
         found = varying.variances(problem, starting_policy(problem.mdp))
     console.print(varying.table(found))
     console.print(varying.caption(found), highlight=False)
     console.print(varying.baselines(found))
-    wrote(console, varying.write(found, out))
+    wrote(console, varying.write(found, out), manifest)
 
 
 @app.command()
@@ -240,7 +243,7 @@ def train(
         raise typer.Exit(INTERRUPTED if interrupted else 0)
     _refuse(context, LINGUISTIC, "with an ENV")
     assert env is not None
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env, seed=seed)
     optimum = float(problem.mdp.start @ solved(problem.mdp).v)
     agent = training.make_agent(problem.mdp, optimizer, lr, baseline, gradient)
     try:
@@ -248,7 +251,7 @@ def train(
             agent, problem.mdp, updates=updates or 200, episodes=episodes, seed=seed, console=console
         )
     except TrainingStopped as stopped:
-        wrote(console, training.write(problem, stopped.history, optimum, out))
+        wrote(console, training.write(problem, stopped.history, optimum, out), manifest)
         raise
     J = history.column("J")
     console.print(
@@ -257,7 +260,7 @@ def train(
         highlight=False,
         soft_wrap=True,
     )
-    wrote(console, training.write(problem, history, optimum, out))
+    wrote(console, training.write(problem, history, optimum, out), manifest)
     if history.interrupted:
         raise typer.Exit(INTERRUPTED)
 

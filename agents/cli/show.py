@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agents.cli.problems import Problem
@@ -86,8 +88,14 @@ def write(problem: Problem, seen: View, state: int | None, ending: Format, folde
         )
     else:
         picture = plot_graph(mdp, v=seen.v, policy=seen.policy, centre=state, title=title)
-    picture.savefig(written[0])
+    _save(picture, written[0])
     if state is not None:
         written.append(folder / f"exactrl-show-{problem.stem}-backup.{ending}")
-        plot_backup(mdp, state, v=seen.v, q=seen.q, policy=seen.policy, title=title).savefig(written[-1])
+        _save(plot_backup(mdp, state, v=seen.v, q=seen.q, policy=seen.policy, title=title), written[-1])
     return written
+
+
+def _save(picture: Figure, path: Path) -> None:
+    """The same bytes every time: an SVG would have a date and random names in it."""
+    with rc_context({"svg.hashsalt": "exactrl"}):
+        picture.savefig(path, metadata={"Date": None})

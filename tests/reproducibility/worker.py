@@ -29,12 +29,12 @@ import envs
 from agents import (
     ExactAscent,
     ExactEM,
+    LanguageModelPolicy,
     LearnedValues,
     MLPPreferences,
     Reinforce,
     ReinforceLoss,
     SoftmaxPolicy,
-    TabularPreferences,
     audit,
     exact_gradient,
     gradient_moments,
@@ -43,6 +43,7 @@ from agents import (
     rollout,
     train,
 )
+from agents.learning.training import TIMES
 from agents.losses import named
 from mdp import (
     FiniteMDP,
@@ -61,7 +62,7 @@ from tests.agents.models import small, small_policy, writing
 from tests.agents.problems import network, seeded, tabular
 
 Work = Callable[[], Any]
-TIMES = ("sampling_s", "scoring_s", "backward_s", "optimizer_s", "tokens_per_s")
+
 
 
 def digest(x: Any) -> str:
@@ -118,7 +119,7 @@ def labelled() -> FiniteMDP:
     return FiniteMDP.from_outcomes(ways, gamma=0.9)
 
 
-def trained(policy: SoftmaxPolicy, source: Any, *, updates: int = 4, **settings: Any) -> Any:
+def trained(policy: SoftmaxPolicy, source: Any, *, updates: int = 2, **settings: Any) -> Any:
     """The parameters after some updates, and what was noted."""
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.01)
     agent = Reinforce(policy, optimizer=optimizer, **settings)
@@ -168,7 +169,6 @@ def works() -> dict[str, Work]:
     lake, corridor, tokens = envs.frozen_lake(), envs.short_corridor(0.9), envs.tokens(gamma=0.9)
     taxi, wide_lake = envs.taxi(), envs.frozen_lake_8x8()
     dense, krylov = random_graph(300), random_graph(3_000)
-    llama = partial_model("llama")
     gpt2 = small_policy("gpt2")
     text = writing()
     wide = SoftmaxPolicy(MLPPreferences(64, 4, hidden=(256, 256), generator=seeded()))
@@ -182,17 +182,17 @@ def works() -> dict[str, Work]:
             network(wide_lake), gymnasium.make_vec("exactrl/FrozenLake8x8-v0", num_envs=64), 64, generator=seeded(2)
         ),
         "rollout, table": lambda: rollout(tabular(lake), lake, 2_000, generator=seeded(2)),
-        "rollout, Llama": lambda: rollout(llama, text.vector_env(512), 512, group_size=4, generator=seeded(2)),
+        "rollout, Llama": lambda: rollout(llama(), text.vector_env(512), 512, group_size=4, generator=seeded(2)),
         "rollout, GPT-2": lambda: rollout(gpt2, text.vector_env(64), 64, group_size=4, generator=seeded(2)),
         "train, table": lambda: trained(
             tabular(lake), lake, loss=ReinforceLoss(baseline=LearnedValues(lake.n_states))
         ),
         "train, network": lambda: trained(wide, wide_lake, loss=named.rloo()),
-        "train, Llama": lambda: trained(partial_model("llama"), text.vector_env(256), loss=named.rloo(), pieces=2),
+        "train, Llama": lambda: trained(llama(), text.vector_env(256), loss=named.rloo(), pieces=2),
         "train, GPT-2": lambda: trained(small_policy("gpt2"), text.vector_env(256), loss=named.grpo()),
         "exact ascent": lambda: stepped(ascent(lake, natural=False), lake),
         "natural ascent": lambda: stepped(ascent(lake, natural=True), lake),
-        "em": lambda: stepped(ExactEM(tabular(lake), lake), lake),
+        "EM": lambda: stepped(ExactEM(tabular(lake), lake), lake),
         "pgcheck": lambda: pgcheck(tabular(lake), lake, episodes=3_000).as_dict(),
         "pgcheck, network": lambda: pgcheck(network(corridor), corridor, episodes=3_000).as_dict(),
         "audit, listed": lambda: audit(named.grpo(), tabular(tokens), tokens, group_size=2).as_dict(),
@@ -206,8 +206,8 @@ def works() -> dict[str, Work]:
         "evaluate, sparse direct": lambda: [evaluate(taxi, matrix(taxi)), occupancy(taxi, matrix(taxi))],
         "evaluate, Krylov": lambda: [evaluate(krylov, matrix(krylov)), occupancy(krylov, matrix(krylov))],
         "policy gradient": lambda: [policy_gradient(m, preferences(m)) for m in (lake, taxi, dense, krylov)],
-        "natural policy gradient, EM": lambda: [natural_policy_gradient(lake, preferences(lake)),
-                                                em_step(lake, lake.uniform_policy())],  # fmt: skip
+        "natural policy gradient": lambda: natural_policy_gradient(lake, preferences(lake)),
+        "EM step": lambda: em_step(lake, lake.uniform_policy()),
         "moments": lambda: [every_moment(m) for m in (lake, random_graph(100, 3))],
         "best baselines": lambda: best_baselines(lake, preferences(lake)),
         "gradient moments": lambda: gradient_moments(network(lake), lake),
@@ -218,12 +218,9 @@ def works() -> dict[str, Work]:
     }
 
 
-def partial_model(kind: str) -> Any:
-    """A policy wide enough for threads."""
-    from agents import LanguageModelPolicy
-
-    size = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
-    return LanguageModelPolicy(small(kind, **size))
+def llama() -> LanguageModelPolicy:
+    """In float32, on the fast path, wide enough for threads."""
+    return LanguageModelPolicy(small("llama", hidden_size=128, intermediate_size=256, num_attention_heads=4))
 
 
 def ascent(m: FiniteMDP, *, natural: bool) -> ExactAscent:

@@ -10,24 +10,26 @@ from rich.console import Console
 
 from agents.cli.language import train as training
 from agents.cli.language import verify as verifying
+from agents.cli.manifest import NAME, begun
 from agents.cli.records import wrote
 from agents.learning import TrainingStopped
+from mdp.model.products import cores
 
 
 def use_all_cores() -> None:
     """For large tensors; under torchrun the processes of a machine share its cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def verify_model(model: Path, seed: int, out: Path, console: Console) -> bool:
     """Both parts; True where all holds."""
     use_all_cores()
+    manifest = begun(model, seed=seed)
     parts, title = verifying.run(model, seed, console), f"grad J of {model.name}, float64"
     for part in parts:
         console.print(verifying.table(part))
     console.print(verifying.CAPTION, highlight=False)
-    wrote(console, verifying.write(parts, title, out, seed))
+    wrote(console, verifying.write(parts, title, out, seed), manifest)
     return all(part.passed for part in parts)
 
 
@@ -47,5 +49,5 @@ def train_model(
         raise
     console.print(training.summary(history), highlight=False, soft_wrap=True)
     if run.processes.rank == 0:
-        wrote(console, run.write(history))
+        wrote(console, run.write(history), run.manifest, out / NAME)
     return history.interrupted

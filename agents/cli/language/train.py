@@ -20,6 +20,7 @@ from rich.console import Console
 from agents.cli.language.losses import loss_of
 from agents.cli.language.record import CSV, FIGURE, Record, draw, seconds
 from agents.cli.language.tasks import load_task, problem
+from agents.cli.manifest import begun
 from agents.language import LanguageModelPolicy, load_model, load_tokenizer, save_model
 from agents.learning import History, Reinforce, TrainingStopped, rollout, train
 from agents.learning.checkpoints import Checkpoints, generator_of
@@ -55,6 +56,7 @@ class Run:
             raise ValueError(f"{s.groups} groups cannot be shared among {self.processes.world} processes")
         task, loss = load_task(s.task, s.reward), loss_of(s.loss, s.tokens, s.beta)
         tokenizer, model = load_tokenizer(s.model), load_model(s.model)
+        self.manifest = begun(s.model, s.task, s.reward, seed=s.seed)
         described = _described(settings, model, [line.prompt for line in task.lines])
         self.checkpoints = Checkpoints(out / "checkpoints", described, self.processes)
         model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu")
@@ -101,6 +103,8 @@ class Run:
         A stop (ctrl-C, a reward that fails) leaves a checkpoint of the last whole update.
         """
         history = self._start(updates, resume)
+        if self.processes.rank == 0:
+            self.manifest.open(self.out)
         s, n = self.settings, self.settings.groups // self.processes.world * self.settings.group_size
         record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
         with record, stopping(self.processes) as stopped:
