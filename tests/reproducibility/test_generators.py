@@ -12,11 +12,10 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = sorted(path for room in ("mdp", "envs", "agents") for path in (ROOT / room).rglob("*.py"))
 
 OWN = {"Generator", "default_rng", "SeedSequence", "RandomState", "Random"}  # of numpy and Python: states of one's own
-DRAWS = set(
-    "rand randn randint randperm normal bernoulli multinomial poisson dropout rand_like randn_like randint_like random_ "
-    "normal_ uniform_ bernoulli_ exponential_ cauchy_ log_normal_ geometric_ trunc_normal_ xavier_uniform_ "
-    "xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_".split()
-)  # of torch
+DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson",
+         "dropout", "rand_like", "randn_like", "randint_like", "random_", "normal_", "uniform_",
+         "bernoulli_", "exponential_", "cauchy_", "log_normal_", "geometric_", "trunc_normal_",
+         "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_"}  # fmt: skip
 STATES = {"seed", "manual_seed_all", "set_rng_state", "initial_seed"}  # of torch: torch.seed(), torch.random.seed()
 DRAWN_AT_BIRTH = {"Linear", "Embedding", "Conv1d", "Conv2d", "LSTM", "GRU", "Dropout"}  # of torch.nn
 ALLOWED = {

@@ -23,7 +23,8 @@ both under "threads". Where an array lies in memory makes no difference (tried a
 
 Not promised at all: another machine (BLAS chooses by processor), other versions, a GPU (index_add and others add
 atomically; torch.use_deterministic_algorithms says which), another number of processes under torchrun. Times are
-measured: times.csv, the "..._s" in checkpoints, TensorBoard's events. No method is chosen by time, all by size.
+measured: times.csv, the "..._s" in checkpoints (where also what safetensors notes of a file is in any order; tensors
+are the same), TensorBoard's events. No method is chosen by time, all by size.
 """
 
 from __future__ import annotations
