@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mdp.control.bound import TIE, error_bound, scale
+from mdp.control.bound import TIE, proven, scale
 from mdp.control.horizon import backward_induction
 from mdp.control.howard import Found, one_hot
 from mdp.control.methods import METHODS
 from mdp.control.progress import Progress, shown
-from mdp.model.table import Bools, Floats, largest
+from mdp.control.turns import MORE_SWEEPS, swept
+from mdp.model.table import Bools, Floats, greedy, largest
+from mdp.prediction.evaluation import check_finite
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -91,10 +93,15 @@ def solve(
 
 
 def _solution(mdp: FiniteMDP, found: Found, tolerance: float) -> Solution:
-    v, policy, iterations, bound = found
-    q = mdp.backup(v)
-    pi = one_hot(mdp, policy)
-    bound = min(bound, error_bound(mdp, v, q, pi))
+    v, policy, iterations, _ = found
+    check_finite(mdp, v)
+    q, bound = proven(mdp, v, policy, found.bound, tolerance)
+    while bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
+        w = swept(mdp, v, MORE_SWEEPS)[0]
+        q_w, closer = proven(mdp, w, greedy(mdp.backup(w)), np.inf, tolerance)
+        if not closer < bound / 2:
+            break
+        v, q, policy, bound = w, q_w, greedy(q_w), closer
     tie = 2 * bound if np.isfinite(bound) else TIE * scale(q)
     best = mdp.admissible & (q >= (largest(q) - tie)[:, None])
-    return Solution(v, q, pi, best, bound, iterations, bound <= tolerance)
+    return Solution(v, q, one_hot(mdp, policy), best, float(bound), iterations, bool(bound <= tolerance))
