@@ -8,10 +8,10 @@ what q(s,a) exceeds v(s) by, and what rounding may add, and
 
     x(s) = max over a of c(s,a) + gamma sum over s' of Pr(s'|s,a) x(s')
 
-makes v + x superharmonic: no policy earns more (at gamma = 1: no proper one). x is needed for the actions that are nearly
-tied alone, those that fall short by less than max(x); the others lose more than they could gain. At gamma = 1 their end
-components (loops that cost nothing, up to rounding) are drawn together into one state each. From below, the same sum
-along the policy. x is solved for 2 c, and it is checked that it would do for c: its own rounding is covered.
+makes v + x superharmonic: no policy earns more (at gamma = 1: no proper one). x is solved for the actions alone that are
+nearly tied; it is checked that all others lose more than they could gain by it. At gamma = 1 end components of allowed
+actions (loops that cost nothing, up to rounding) are drawn together into one state each. From below, the same sum along
+the policy. x is solved for 2 c, and it is checked that it would do for c: its own rounding is covered.
 """
 
 from __future__ import annotations
@@ -61,20 +61,22 @@ def sharper_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Ints) -> float:
 
 
 def _from_above(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats) -> float:
-    """v* - v, at most."""
-    c = np.maximum(q - v[:, None], 0.0) + u
+    """v* - v, at most: allowed are the nearly tied actions, and those for which their x would not do."""
+    short = v[:, None] - q - u
     near = NEARLY_TIED * float(max(np.abs(v).max(), np.abs(mdp.expected_reward).max()))
+    allowed, unit = mdp.admissible & (short <= near), 2 * (mdp.table.sums[0] + 4) * EPS
     while True:
-        allowed = mdp.admissible & (q + u >= v[:, None] - near)
-        x = _largest_sum(mdp, allowed, c)
-        if x <= near or (allowed == mdp.admissible).all() or x == np.inf:
-            return x
-        near = 2 * x
+        x = _largest_sum(mdp, allowed, np.maximum(-short, u))
+        gained = mdp.gamma * (mdp.table.product @ x).reshape(short.shape) - x[:, None] + unit * x.max()
+        broken = mdp.admissible & ~allowed & ~(gained <= short)
+        if not broken.any():
+            return float(x.max())
+        allowed |= broken
 
 
 def _from_below(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats, taken: Bools) -> float:
     """v - v*, at most: v* is no less than the v of a policy."""
-    return _largest_sum(mdp, taken, np.abs(np.where(taken, q - v[:, None], 0.0)) + u)
+    return float(_largest_sum(mdp, taken, np.abs(np.where(taken, q - v[:, None], 0.0)) + u).max())
 
 
 def rounding(mdp: FiniteMDP, v: Floats) -> float:
@@ -98,8 +100,8 @@ def scale(q: Floats) -> float:
     return float(np.abs(q[np.isfinite(q)]).max(initial=0.0))
 
 
-def _largest_sum(mdp: FiniteMDP, allowed: Bools, c: Floats) -> float:
-    """max(x), for the c (S, A) of allowed actions. Raises ValueError where float64 cannot solve for it.
+def _largest_sum(mdp: FiniteMDP, allowed: Bools, c: Floats) -> Floats:
+    """x (S,), for the c (S, A) of allowed actions. Raises ValueError where float64 cannot solve for it.
 
     Policy iteration; at gamma = 1 on the chain with end components drawn together, in which every policy ends.
     """
@@ -122,11 +124,11 @@ def _largest_sum(mdp: FiniteMDP, allowed: Bools, c: Floats) -> float:
     used = column[t.state, t.action] >= 0
     drawn = Outcomes(node[t.state[used]], column[t.state, t.action][used], node[t.next[used]],
                      c[t.state, t.action][used], t.p[used])
-    return _checked_sum(mdp, drawn, int(rank.max()) + 1)
+    return np.where(mdp.terminal, 0.0, _checked_sum(mdp, drawn, int(rank.max()) + 1)[node])
 
 
-def _checked_sum(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> float:
-    """max(x) with x >= c + gamma P x, by all actions, rounding included; inf where that fails."""
+def _checked_sum(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> Floats:
+    """x (S,) with x >= c + gamma P x, by all actions, rounding included. Raises ValueError where that fails."""
     start = np.zeros(mdp.n_states)
     start[drawn.state[0]] = 1.0
     quotient = type(mdp)(drawn, states=range(mdp.n_states), actions=range(n_actions), gamma=mdp.gamma, start=start)
@@ -141,4 +143,6 @@ def _checked_sum(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> float:
             break
         policy, before = np.where(better, q.argmax(axis=1), policy), x.sum()
     unit = 2 * (quotient.table.sums[0] + 4) * EPS
-    return float(x.max()) if (q.max(axis=1) + unit * x <= x).all() else np.inf
+    if not (q.max(axis=1) + unit * x <= x).all():
+        raise ValueError("float64 cannot tell how long episodes may last")
+    return np.asarray(x)
