@@ -18,6 +18,7 @@ from mdp.control.methods import METHODS
 from mdp.control.progress import Progress, shown
 from mdp.control.turns import MORE_SWEEPS, swept
 from mdp.model.table import Bools, Floats, greedy, largest
+from mdp.prediction.error import check_rewards
 from mdp.prediction.evaluation import check_finite
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def solve(
                 the step, and every array has the steps that were taken in front: v (H + 1, S), policy (H, S, A)
 
     At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
-    policy. Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon and, at
+    policy. Where float64 cannot reach the tolerance, `converged` is False and the bound says what holds: it is proven for
+    the table's numbers as they are, rounding included. At gamma = 1 a loop whose reward is 0 up to rounding earns 0.
+
+    Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon, rewards so large
+    that returns may overflow (above 1e305 (1 - gamma), or 1e290), where HiGHS finds no solution and, at
     gamma = 1 without a horizon, for states without a proper policy and states that can earn positive reward for ever.
 
     >>> from envs import gambler
@@ -88,6 +93,7 @@ def solve(
         if horizon is not None:
             within = backward_induction(mdp, horizon, show)
             return Solution(*within, iterations=len(within.q), converged=within.bound <= tolerance)
+        check_rewards(mdp, 1 - mdp.gamma)
         found = METHODS[method](mdp, tolerance, show)
     return _solution(mdp, found, tolerance)
 

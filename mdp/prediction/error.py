@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
     from mdp.prediction.chain import Chain
 
+LARGEST, SLOWEST = 1e305, 1e-15  # |v|, with room for sums of it; 1 / the longest episodes
 NEAR_ONE = 1e-6  # 1 - gamma, below which the lengths of episodes are looked at
+
+
+def check_rewards(mdp: FiniteMDP, rate: float) -> None:
+    """Raises ValueError where returns, which are max|R| / rate at most, may be too large for float64."""
+    if mdp.table.largest_reward / max(rate, SLOWEST) > LARGEST:
+        raise ValueError(
+            f"a reward of {mdp.table.largest_reward:.3g} is too large for float64: returns may be up to "
+            f"{1 / max(rate, SLOWEST):.3g} times as large; count rewards in another unit"
+        )
 
 
 def contraction(mdp: FiniteMDP, policy: Floats | None = None) -> float:
@@ -72,6 +82,8 @@ def evaluation_bound(chain: Chain, v: Floats, d: Floats) -> float:
     most, off = mdp.table.sums
     unit = (most + 6) * EPS + off + policy_off(mdp, pi)
     terms = (pi * mdp.table.reward_size).sum(axis=1) + mdp.gamma * (chain.transition @ size) + size
+    if not np.isfinite(terms).all():
+        return np.inf
     worst, rate = float((np.abs(d) + unit * terms).max()) + SMALLEST, contraction(mdp, pi)
     found = worst / rate if rate > 0 else np.inf
     if mdp.gamma > 1 - NEAR_ONE:

@@ -97,19 +97,21 @@ def _within(mdp: FiniteMDP, policy: ArrayLike, H: int) -> Evaluation:
 
 def values(chain: Chain) -> Evaluation:
     """`evaluate` with a chain that is there already."""
+    mdp = chain.mdp
     with np.errstate(over="ignore", invalid="ignore"):
-        v = chain.solve(average(chain.policy, chain.mdp.expected_reward))
-    check_finite(chain.mdp, v)
-    q = chain.mdp.backup(v)
-    d = average(chain.policy, q) - v
-    return Evaluation(v, q, float(chain.mdp.start @ v), float(np.abs(d).max()), evaluation_bound(chain, v, d))
+        v = chain.solve(average(chain.policy, mdp.expected_reward))
+        check_finite(mdp, np.where(np.isfinite(np.abs(v) + mdp.table.largest_reward), v, np.inf))  # and so is q
+        q = mdp.backup(v)
+        d = average(chain.policy, q) - v
+        bound = evaluation_bound(chain, v, d)
+    return Evaluation(v, q, float(mdp.start @ v), float(np.abs(d).max()), bound)
 
 
-def check_finite(mdp: FiniteMDP, v: Floats) -> None:
+def check_finite(mdp: FiniteMDP, v: Floats, what: str = "v") -> None:
     """Raises ValueError, with the state, where a value is not finite."""
     if not np.isfinite(v).all():
         s = mdp.states[int(np.argmax(~np.isfinite(v)))]
-        raise ValueError(f"v of state {s!r} is {v[~np.isfinite(v)][0]}: the rewards are too large for float64")
+        raise ValueError(f"{what} of state {s!r} is {v[~np.isfinite(v)][0]}: the rewards are too large for float64")
 
 
 def occupancy(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
@@ -129,7 +131,7 @@ def occupancy(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
 
 def visits(chain: Chain) -> Floats:
     """`occupancy` with a chain that is there already."""
-    return np.where(chain.mdp.terminal, 0.0, chain.solve(chain.mdp.start, transposed=True))
+    return np.where(chain.mdp.terminal, 0.0, np.maximum(chain.solve(chain.mdp.start, transposed=True), 0.0))
 
 
 def sweeps(mdp: FiniteMDP, policy: ArrayLike | None = None, /) -> Iterator[Floats]:
