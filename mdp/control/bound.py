@@ -143,6 +143,6 @@ def _checked_sum(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> Floats:
             break
         policy, before = np.where(better, q.argmax(axis=1), policy), x.sum()
     unit = 2 * (quotient.table.sums[0] + 4) * EPS
-    if not (q.max(axis=1) + unit * x <= x).all():
+    if not (x >= 0).all() or not (q.max(axis=1) + unit * x <= x).all():
         raise ValueError("float64 cannot tell how long episodes may last")
     return np.asarray(x)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mdp.prediction.chain import Chain
 
 LARGEST, SLOWEST = 1e305, 1e-15  # |v|, with room for sums of it; 1 / the longest episodes
-NEAR_ONE = 1e-6  # 1 - gamma, below which the lengths of episodes are looked at
+NEAR_ONE = 1e-5  # 1 - gamma, below which the lengths of episodes are looked at
 
 
 def check_rewards(mdp: FiniteMDP, rate: float) -> None:

@@ -24,9 +24,9 @@ class Extended(NamedTuple):
     gradient: dict[tuple[int, int], Any]
 
 
-def extended(m: FiniteMDP, pi: Any) -> Extended:
+def extended(m: FiniteMDP, pi: Any, digits: int = DIGITS) -> Extended:
     """Of a policy pi[s][a], of floats or of mpmath's numbers."""
-    with mp.workdps(DIGITS):
+    with mp.workdps(digits):
         gamma, S, rows = mp.mpf(m.gamma), m.n_states, _rows(m)
         P, r = mp.zeros(S), mp.zeros(S, 1)
         for (s, a), outcomes in rows.items():
@@ -38,6 +38,8 @@ def extended(m: FiniteMDP, pi: Any) -> Extended:
         q = {pair: _backup(outcomes, v, gamma) for pair, outcomes in rows.items()}
         start = mp.matrix([mp.mpf(float(x)) for x in m.start])
         eta = mp.lu_solve(system.T, start)
+        for s in np.flatnonzero(m.terminal):
+            eta[int(s)] = mp.mpf(0)
         second = mp.zeros(S, 1)
         for (s, a), outcomes in rows.items():
             second[s] += mp.mpf(pi[s][a]) * sum(
@@ -49,10 +51,10 @@ def extended(m: FiniteMDP, pi: Any) -> Extended:
         return Extended(list(v), q, list(eta), J, list(variance), gradient)
 
 
-def softmax(m: FiniteMDP, preferences: ArrayLike) -> list[list[Any]]:
+def softmax(m: FiniteMDP, preferences: ArrayLike, digits: int = DIGITS) -> list[list[Any]]:
     """pi(a|s) = exp h(s,a) / sum over b in A(s) of exp h(s,b)."""
     h = np.asarray(preferences, dtype=float)
-    with mp.workdps(DIGITS):
+    with mp.workdps(digits):
         weights = [
             [mp.exp(mp.mpf(x)) if allowed else mp.mpf(0) for x, allowed in zip(*row, strict=True)]
             for row in zip(h, m.admissible, strict=True)
@@ -73,6 +75,12 @@ def best(m: FiniteMDP, first: ArrayLike) -> list[Any]:
             if better == policy:
                 return found.v
             policy = better
+
+
+def backups(m: FiniteMDP, v: list[Any]) -> dict[tuple[int, int], Any]:
+    """q(s,a) = sum over s' and r of p (r + gamma v(s'))."""
+    with mp.workdps(DIGITS):
+        return {pair: _backup(outcomes, v, mp.mpf(m.gamma)) for pair, outcomes in _rows(m).items()}
 
 
 def largest_error(found: ArrayLike, true: Any) -> Any:
