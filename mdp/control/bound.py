@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rounding
 NEARLY_TIED = 1e-9  # relative to the largest |v|
 LEAST = 1e-3  # of the largest c: no c is taken for less, so that x can be checked in float64
+SHORT = 0.5  # of the bound for all rows: where x is no smaller from below, it need not be looked for from above
 SMALL = 2_000  # states up to which x is looked for at gamma < 1
 
 
@@ -49,13 +50,13 @@ def error_bound(mdp: FiniteMDP, v: Floats, q: Floats) -> float:
 
 def sharper_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Ints) -> float:
     """The same, row by row and by x; `policy` (S,) is the one that is said to attain v; inf where nothing is proven."""
-    taken = mdp.admissible & (policy[:, None] == np.arange(mdp.n_actions))
     u, rate = lost(mdp, v), contraction(mdp)
     at_once = float((np.abs(largest(q) - v) + u.max(axis=1)).max() / rate) if rate > 0 else np.inf
     if mdp.gamma < 1 and mdp.n_states > SMALL:
         return at_once
     try:
-        return min(at_once, max(_from_above(mdp, v, q, u), _from_below(mdp, v, q, u, taken)))
+        below = _from_below(mdp, v, q, u, policy)
+        return min(at_once, max(below, _from_above(mdp, v, q, u))) if below < SHORT * at_once else at_once
     except ValueError:  # episodes that are too long for float64
         return at_once
 
@@ -74,9 +75,23 @@ def _from_above(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats) -> float:
         allowed |= broken
 
 
-def _from_below(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats, taken: Bools) -> float:
+def _from_below(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats, policy: Ints) -> float:
     """v - v*, at most: v* is no less than the v of a policy."""
-    return float(_largest_sum(mdp, taken, np.abs(np.where(taken, q - v[:, None], 0.0)) + u).max())
+    taken, states = np.zeros(mdp.admissible.shape), np.arange(mdp.n_states)
+    taken[states, policy] = ~mdp.terminal
+    c = np.where(mdp.terminal, 0.0, np.abs(q[states, policy] - v) + u[states, policy])
+    c = np.maximum(c, LEAST * c.max() * ~mdp.terminal)
+    chain = Chain(mdp, taken)
+    x = 2 * chain.solve(c)
+    return _checked(x, c + mdp.gamma * (chain.transition @ x), mdp)
+
+
+def _checked(x: Floats, least: Floats, mdp: FiniteMDP) -> float:
+    """max(x). Raises ValueError where x is not above `least` = c + gamma P x, rounding included: it proves nothing."""
+    unit = 2 * (mdp.table.sums[0] + 4) * EPS
+    if not ((x >= 0).all() and (least + unit * x <= x).all()):
+        raise ValueError("float64 cannot tell how long episodes may last")
+    return float(x.max())
 
 
 def rounding(mdp: FiniteMDP, v: Floats) -> float:
@@ -142,7 +157,5 @@ def _checked_sum(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> Floats:
         if not better.any() or x.sum() <= before * (1 + TIE):
             break
         policy, before = np.where(better, q.argmax(axis=1), policy), x.sum()
-    unit = 2 * (quotient.table.sums[0] + 4) * EPS
-    if not (x >= 0).all() or not (q.max(axis=1) + unit * x <= x).all():
-        raise ValueError("float64 cannot tell how long episodes may last")
+    _checked(x, q.max(axis=1), quotient)
     return np.asarray(x)
