@@ -83,8 +83,8 @@ class Audit:
 
     @property
     def has_power(self) -> bool:
-        """Another loss would have been seen: what rounding may hide is at most 1/100 of the true gradient, or of the terms
-        of the expected one. Where a softmax saturates both underflow, and every loss has the gradient 0."""
+        """Another loss would have been seen: what rounding may hide is at most 1/100 of the true gradient, or of the
+        terms of the expected one. Where a softmax saturates both underflow, and every loss has the gradient 0."""
         return self.rounding <= 0.01 * max(self.norm, self.magnitude)
 
     @property
@@ -112,8 +112,8 @@ class Audit:
     def verdict(self) -> str:
         """exact: relative_error <= tolerance. scaled: scale > 0, |expected - scale exact| <= tolerance scale |exact|.
         biased: otherwise. What float64 may have lost is no bias. "no power": it would be called exact or scaled, but
-        rounding would have hidden any other loss. Of drawn batches: biased or scaled where the sample says so at its odds,
-        "no power" where it would not tell the true gradient from 0, else "consistent"."""
+        rounding would have hidden any other loss. Of drawn batches: biased or scaled where the sample says so at its
+        odds, "no power" where it would not tell the true gradient from 0, else "consistent"."""
         if self.sample is not None:
             return self._sampled_verdict(self.sample)
         if self.relative_error <= self.tolerance or self._off(1.0) <= 2 * self.rounding:

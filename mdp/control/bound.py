@@ -3,15 +3,15 @@
 gamma < 1: with d = T v - v (0 in terminal states), |v* - v| <= max|d| / (1 - gamma). The table is read as it is: where
 rows sum to more than 1, be it by rounding, gamma times the largest sum stands for gamma.
 
-That is far too much where episodes end long before gamma^t does, and there is no such bound at gamma = 1. Then c(s,a) is
-what q(s,a) exceeds v(s) by, and what rounding may add, and
+That is far too much where episodes end long before gamma^t does, and there is no such bound at gamma = 1. Then c(s,a)
+is what q(s,a) exceeds v(s) by, and what rounding may add, and
 
     x(s) = max over a of c(s,a) + gamma sum over s' of Pr(s'|s,a) x(s')
 
-makes v + x superharmonic: no policy earns more (at gamma = 1: no proper one). x is solved for the actions alone that are
-nearly tied; it is checked that all others lose more than they could gain by it. At gamma = 1 end components of allowed
-actions (loops that cost nothing, up to rounding) are drawn together into one state each. From below, the same sum along
-the policy. x is solved for 2 c, and it is checked that it would do for c: its own rounding is covered.
+makes v + x superharmonic: no policy earns more (at gamma = 1: no proper one). x is solved for the actions alone that
+are nearly tied; it is checked that all others lose more than they could gain by it. At gamma = 1 end components of
+allowed actions (loops that cost nothing, up to rounding) are drawn together into one state each. From below, the same
+sum along the policy. x is solved for 2 c, and it is checked that it would do for c: its own rounding is covered.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 The best action depends on the steps that are left. The table is not unrolled: one backup for each step.
 
 Rounding, proven: two values that differ by at most e have backups that differ by at most gamma (1 + b) e, and float64
-loses at most a + b max|v_{t+1}| in one (`lost_in_a_backup`; rows sum to 1 + b at most). So q_t and v_t are off by at most
+loses at most a + b max|v_{t+1}| in one (`lost_in_a_backup`; rows sum to 1 + b at most). So q_t and v_t are off by
 
     e_t = a + b max|v_{t+1}| + gamma (1 + b) e_{t+1},        e_H = 0
 """

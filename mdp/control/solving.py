@@ -65,11 +65,11 @@ def solve(
                 the step, and every array has the steps that were taken in front: v (H + 1, S), policy (H, S, A)
 
     At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
-    policy. Where float64 cannot reach the tolerance, `converged` is False and the bound says what holds: it is proven for
-    the table's numbers as they are, rounding included. At gamma = 1 a loop whose reward is 0 up to rounding earns 0.
+    policy. Where float64 cannot reach the tolerance, `converged` is False and the bound says what holds: it is proven
+    for the table's numbers as they are, rounding included. At gamma = 1 a loop whose reward is 0 up to rounding earns 0.
 
-    Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon, rewards so large
-    that returns may overflow (above 1e305 (1 - gamma), or 1e290), where HiGHS finds no solution and, at
+    Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon, rewards so
+    large that returns may overflow (above 1e305 (1 - gamma), or 1e290), where HiGHS finds no solution and, at
     gamma = 1 without a horizon, for states without a proper policy and states that can earn positive reward for ever.
 
     >>> from envs import gambler

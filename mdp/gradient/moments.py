@@ -67,7 +67,7 @@ def _return_variance(chain: Chain) -> Floats:
         second = np.bincount(t.state, weights=chain.weight * delta**2, minlength=mdp.n_states)
         variance = Chain(mdp, chain.policy, mdp.gamma**2).solve(second)
     check_finite(mdp, variance, "Var[G]")
-    return np.maximum(variance, 0.0)
+    return np.asarray(np.maximum(variance, 0.0))
 
 
 class Steps(NamedTuple):
@@ -206,7 +206,7 @@ class Moments:
         mean = self.chain.mdp.start @ m
         square = np.asarray((psi * psi).T @ self._square).ravel()
         cross = np.asarray((psi * N).sum(axis=0)).ravel()
-        return np.maximum(square + 2 * cross - mean**2, 0.0)
+        return np.asarray(np.maximum(square + 2 * cross - mean**2, 0.0))
 
     @cached_property
     def mean(self) -> Floats:

@@ -51,7 +51,8 @@ def policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
     """dJ/dh, (S, A), exact: eta(s) pi(a|s) (q(s,a) - v(s)); 0 in terminal states and where a is not in A(s).
 
     preferences: (S, A); terminal rows are not read. Two sparse solves, one the other's transpose. Where the softmax
-    saturates (preferences some 745 apart) pi(a|s) underflows to 0, and with it the gradient. Raises ValueError as `softmax_policy` and `evaluate`.
+    saturates (preferences some 745 apart) pi(a|s) underflows to 0, and with it the gradient.
+    Raises ValueError as `softmax_policy` and `evaluate`.
 
     >>> from envs import short_corridor
     >>> from mdp import policy_gradient
@@ -84,8 +85,8 @@ def natural_policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats
 def advantages(mdp: FiniteMDP, pi: Floats, q: Floats) -> Floats:
     """q(s,a) - v(s), (S, A); 0 in terminal states and where a is not in A(s).
 
-    As q' - sum over a of pi q' with q' = q - q(s, likeliest action): where pi is nearly sure of an action, q - v would be
-    what rounding leaves of v; so it is right relative to itself, and with it the gradient.
+    As q' - sum over a of pi q' with q' = q - q(s, likeliest action): where pi is nearly sure of an action, q - v would
+    be what rounding leaves of v; so it is right relative to itself, and with it the gradient.
     """
     sure = q[np.arange(len(q)), pi.argmax(axis=1)]
     off = np.where(mdp.admissible, q, sure[:, None]) - sure[:, None]

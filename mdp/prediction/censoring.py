@@ -1,8 +1,8 @@
 """Gain, bias and stationary law of a small chain without a subtraction: Grassmann, Taksar & Heyman (1985).
 
-Nodes are taken out one by one: whoever would go to node n goes at once where n would send it, and takes the time t(n) and
-the reward r(n) that n would have cost. What is left of a node is the sum of its ways, never 1 minus something, so that
-every mu(i) is right to some eps relative to itself, however rarely the chain changes between its parts; and the gain,
+Nodes are taken out one by one: whoever would go to node n goes at once where n would send it, and takes the time t(n)
+and the reward r(n) that n would have cost. What is left of a node is the sum of its ways, never 1 minus something, so
+that every mu(i) is right to some eps relative to itself, however rarely the chain changes between its parts; and the gain,
 r / t of the last node, to some eps max|r|. The bias comes on the way back.
 """
 
@@ -31,7 +31,7 @@ class Censored:
         mu[0] = 1.0
         for n in range(1, len(mu)):
             mu[n] = mu[:n] @ self.P[:n, n]
-        return mu / mu.sum()
+        return np.asarray(mu / mu.sum())
 
     def average_reward(self, reward: Floats) -> tuple[float, Floats]:
         """(gain, h (N,)) with h(0) = 0, for rewards (N,)."""

@@ -103,7 +103,7 @@ class Chain:
     @cached_property
     def lengths(self) -> Floats:
         """The steps of an episode from each state, (S,), expected and discounted; 1 in terminal states."""
-        return np.abs(self.solve(np.ones(self.mdp.n_states, self.policy.dtype)))
+        return np.asarray(np.abs(self.solve(np.ones(self.mdp.n_states, self.policy.dtype))))
 
     def _check_lengths(self) -> None:
         """Raises ValueError where an episode is so long that no digit of a solve could be trusted."""

@@ -4,7 +4,7 @@ With k outcomes of a pair at most, merged, multiplied and added up, r + gamma P 
 the sizes of its terms, at most; rows that do not sum to 1 are taken for what they are, and what it would change to make
 them sum to 1 is added. With d = r_pi + gamma P_pi v - v and u what it may have lost,
 
-    |v - v_pi| <= max(|d| + u) / (1 - gamma max row sum),        |v - v_pi| <= max(|d| + u) max(x) / min(x - gamma P_pi x)
+    |v - v_pi| <= max(|d| + u) / (1 - gamma max row sum),    |v - v_pi| <= max(|d| + u) max(x) / min(x - gamma P_pi x)
 
 for any x > 0 for which that is positive: with x the expected (discounted) lengths of episodes it is about max(x).
 """

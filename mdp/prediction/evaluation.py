@@ -32,8 +32,8 @@ class Evaluation(_Values):
     """v (S,), q (S, A) and J = sum over s of start(s) v(s). q is -inf where a is not in A(s), 0 in terminal states.
 
     residual: max over s of |r_pi + gamma P_pi v - v|, as float64 has it.
-    bound: max-norm error of v, proven, rounding included; inf where nothing is proven. About eps max|v| / (1 - gamma), or
-    eps max|v| times the length of an episode: the nearer to 1 gamma is, the fewer digits are left.
+    bound: max-norm error of v, proven, rounding included; inf where nothing is proven. About eps max|v| / (1 - gamma),
+    or eps max|v| times the length of an episode: the nearer to 1 gamma is, the fewer digits are left.
 
     Within H steps v is (H + 1, S) and q (H, S, A), by the steps that were taken, and J is that of v[0].
     """

@@ -13,8 +13,17 @@ import torch
 
 import envs
 from agents import (
-    Batch, SoftmaxPolicy, TabularPreferences, audit, episodes_for, exact_gradient, exact_objective, gradient_moments,
-    natural_gradient, pgcheck, rollout,
+    Batch,
+    SoftmaxPolicy,
+    TabularPreferences,
+    audit,
+    episodes_for,
+    exact_gradient,
+    exact_objective,
+    gradient_moments,
+    natural_gradient,
+    pgcheck,
+    rollout,
 )  # fmt: skip
 from agents.losses import named
 from mdp import FiniteMDP
@@ -38,7 +47,8 @@ def a_half_more(batch: Batch) -> torch.Tensor:
     return 1.5 * named.reinforce()(batch)
 
 
-LOSSES = {"right": named.reinforce(), "three times": three_times, "a half more": a_half_more}
+Loss = Callable[[Batch], torch.Tensor]
+LOSSES: dict[str, Loss] = {"right": named.reinforce(), "three times": three_times, "a half more": a_half_more}
 
 
 def preferences(mdp: FiniteMDP, size: float) -> np.ndarray:
@@ -119,7 +129,7 @@ def test_an_audit_where_a_gradient_is_nearly_rounding(name: str) -> None:
     """|grad J| = 1e-13: what goes down is seen to be wrong, what is half as large again could be rounding."""
     m = MDPS[name]
     policy = at(m, -preferences(m, 15.0) if name == "bandit" else preferences(m, 15.0))
-    losses = (named.reinforce(), a_half_more, upside_down)
+    losses: tuple[Loss, ...] = (named.reinforce(), a_half_more, upside_down)
     assert [audit(loss, policy, m).verdict for loss in losses] == ["no power", "no power", "biased"]
     assert audit(named.reinforce(), policy, m, samples=200).verdict == "no power"  # no false alarm, either
 
@@ -200,7 +210,7 @@ def test_log_probabilities_and_entropies_at_saturation(name: str, size: float) -
                 assert abs(row[a] - true) <= 1e-14 * abs(true) + 1e-15
     episodes = rollout(policy, m, 4, generator=seeded(), max_steps=20)
     entropies = policy.entropies(episodes)
-    entropies.sum().backward()
+    entropies.sum().backward()  # type: ignore[no-untyped-call]
     assert entropies.isfinite().all()
     assert (entropies >= 0).all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in policy.parameters())
@@ -222,14 +232,14 @@ REFUSING: dict[str, Callable[[SoftmaxPolicy, FiniteMDP], object]] = {
 @pytest.mark.parametrize("name", REFUSING)
 def test_preferences_that_are_no_numbers_are_refused(name: str, bad: float) -> None:
     m = MDPS["bandit"]
-    with pytest.raises(ValueError, match="nan|not finite"):
+    with pytest.raises(ValueError, match=r"nan|not finite"):
         REFUSING[name](at(m, np.array([[bad, 0.0], [0.0, 0.0]])), m)
 
 
 @pytest.mark.parametrize("name", REFUSING)
 def test_rows_of_minus_infinity_are_refused(name: str) -> None:
     m = MDPS["bandit"]
-    with pytest.raises(ValueError, match="nan|not finite"):
+    with pytest.raises(ValueError, match=r"nan|not finite"):
         REFUSING[name](at(m, np.full((2, 2), -np.inf)), m)
 
 

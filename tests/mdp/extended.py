@@ -1,4 +1,4 @@
-"""What small problems are worth to 60 digits, by mpmath: the float64 numbers of the table are read as exact rationals."""
+"""What small problems are worth to 60 digits, by mpmath: the table's float64 numbers are read as exact rationals."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def extended(m: FiniteMDP, pi: Any, digits: int = DIGITS) -> Extended:
         q = {pair: _backup(outcomes, v, gamma) for pair, outcomes in rows.items()}
         start = mp.matrix([mp.mpf(float(x)) for x in m.start])
         eta = mp.lu_solve(system.T, start)
-        for s in np.flatnonzero(m.terminal):
-            eta[int(s)] = mp.mpf(0)
+        for end in np.flatnonzero(m.terminal).tolist():
+            eta[end] = mp.mpf(0)
         second = mp.zeros(S, 1)
         for (s, a), outcomes in rows.items():
             second[s] += mp.mpf(pi[s][a]) * sum(

@@ -45,7 +45,8 @@ def slow(p: float) -> FiniteMDP:
     """gamma = 1, and an end that comes after 1 / p steps."""
     return FiniteMDP.from_outcomes(
         {("a", "stay"): [(1 - p, "b", -1.0), (p, "end", 0.0)], ("a", "go"): [(1 - p, "a", -2.0), (p, "b", -1.0)],
-         ("b", "stay"): [(1 - p, "a", -1.0), (p, "end", 1.0)], ("b", "go"): [(1 - 2 * p, "b", -1.0), (2 * p, "end", 1)]},
+         ("b", "stay"): [(1 - p, "a", -1.0), (p, "end", 1.0)],
+         ("b", "go"): [(1 - 2 * p, "b", -1.0), (2 * p, "end", 1.0)]},
         gamma=1,
     )  # fmt: skip
 

@@ -28,12 +28,14 @@ def assert_honest(m: FiniteMDP, found: Solution, tolerance: float = 1e-8) -> Non
 
 def solved(m: FiniteMDP, method: str) -> Solution:
     """Skips where it is refused in so many words: HiGHS, at its tolerance."""
+    if method != "linear_programming":
+        return solve(m, method=method, progress=False)
     try:
         return solve(m, method=method, progress=False)
     except ValueError as error:
-        assert method == "linear_programming"
-        assert "has no solution" in str(error)
-        pytest.skip("HiGHS says that it has no solution")
+        if "has no solution" in str(error):
+            pytest.skip("HiGHS says that it has no solution")
+        raise
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -154,8 +156,8 @@ def test_within_a_horizon(make: Make, H: int) -> None:
         for t in reversed(range(H)):
             q, q_top = backups(m, v), backups(m, top)
             v, top = ([mp.mpf(0)] * m.n_states for _ in "12")
-            for s in np.flatnonzero(~m.terminal):
-                own = np.flatnonzero(m.admissible[s])
+            for s in np.flatnonzero(~m.terminal).tolist():
+                own = np.flatnonzero(m.admissible[s]).tolist()
                 v[s] = sum(mp.mpf(pi[s, a]) * q[s, a] for a in own)
                 top[s] = max(q_top[s, a] for a in own)
             assert largest_error(found.v[t], v) <= found.bound

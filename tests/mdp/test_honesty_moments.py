@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 
 from mdp import (
-    FiniteMDP, average_reward, discounted_return, natural_policy_gradient, occupancy, policy_gradient,
-    reinforce_moments, return_variance, returns_to_go, simulate, softmax_policy, solve_average,
+    FiniteMDP,
+    average_reward,
+    discounted_return,
+    natural_policy_gradient,
+    occupancy,
+    policy_gradient,
+    reinforce_moments,
+    return_variance,
+    returns_to_go,
+    simulate,
+    softmax_policy,
+    solve_average,
 )  # fmt: skip
 from mdp.model.table import EPS, Floats
 from mdp.sampling.dynamics import Alias, Sampler
@@ -151,7 +161,7 @@ def test_an_estimator_that_hardly_varies(noise: float) -> None:
     found = reinforce_moments(m, np.zeros((2, 2)))
     true = (noise / 2) ** 2 / 4 * 1.5  # Z = 1/2 R or 1/2 c: 1/4 at c + noise, else c
     for variance in (*found.variances(np.eye(4))[:2], found.trace / 2):
-        assert 0 <= variance
+        assert variance >= 0
         assert abs(variance - true) <= 16 * EPS * (c / 2) ** 2
 
 
@@ -279,7 +289,8 @@ class Fixed(np.random.Generator):
 
 
 ROWS = {
-    "sure first": [1.0, 1e-300], "sure last": [1e-300, 1.0], "below 1": [1 / 3 - 3e-10] * 3, "above 1": [0.5, 0.5 + 9e-10],
+    "sure first": [1.0, 1e-300], "sure last": [1e-300, 1.0], "below 1": [1 / 3 - 3e-10] * 3,
+    "above 1": [0.5, 0.5 + 9e-10],
     "tenths": [0.1] * 10, "denormal": [1 - 1e-10, 5e-324], "many": [1e-300] * 40 + [1.0] + [1e-300] * 3,
     "many below 1": [1 / 50 - 1e-11] * 50,
 }  # fmt: skip
