@@ -169,8 +169,8 @@ def audit(
         console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
     if results.found:
         _write(out, lambda: auditing.write(at, results, out, library), manifest)
-    biased = loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in results.found)
-    raise typer.Exit(_code(results.interrupted, not biased))
+    failed = loss is not None and any(claimed.verdict in ("biased", "no power") for _, claimed, _ in results.found)
+    raise typer.Exit(_code(results.interrupted, not failed))
 
 
 @app.command()
