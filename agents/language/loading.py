@@ -16,7 +16,7 @@ import torch
 
 from agents.language.policy import LanguageModelPolicy
 
-DATA_ONLY: Any = {"local_files_only": True, "trust_remote_code": False}  # else transformers asks whether to run its code
+DATA_ONLY: Any = {"local_files_only": True, "trust_remote_code": False}  # else transformers asks whether to run code
 
 
 def load_model(

@@ -85,9 +85,11 @@ def row(name: str, gamma: float, steps: float) -> tuple[str, bool]:
     found = Means.of(m, steps)
     seconds = time.process_time() - began
     a = Agreement.of(m, found)
-    cells = (name, gamma, f"{found.steps:,}", f"{found.count.sum():,.0f}", f"{found.steps / seconds / 1e6:.1f}",
-             f"{found.mean():.6g}", f"{a.J:.6g}", f"{a.standard_error:.1e}", f"{a.z:+.2f}", f"{a.states} states, p = {a.p_value:.2f}",
-             "yes" if a.holds() else "NO")  # fmt: skip
+    cells = (
+        name, gamma, f"{found.steps:,}", f"{found.count.sum():,.0f}", f"{found.steps / seconds / 1e6:.1f}",
+        f"{found.mean():.6g}", f"{a.J:.6g}", f"{a.standard_error:.1e}", f"{a.z:+.2f}", a.states, f"{a.p_value:.2f}",
+        "yes" if a.holds() else "NO",
+    )  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |", a.holds()
 
 
@@ -102,13 +104,14 @@ def main() -> None:
 `OMP_NUM_THREADS=1 python -m tests.benchmarks.billion --steps {steps:.0e}`, seed {SEED}, the uniform policy, one core.
 {versions}.
 
-| environment | gamma | steps | episodes | million steps per CPU second | mean of G_0 | J | its standard error | z | chi^2 of v_pi | agrees |
-|---|---|---|---|---|---|---|---|---|---|---|
+| environment | gamma | steps | episodes | 10^6 steps per CPU second | mean of G_0 | J | SE | z | start states | p | agrees |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(line for line, _ in rows)}
 
-J, v_pi and the standard error are exact, by linear algebra; nothing is estimated from the sample but the mean itself. "Agrees":
-|z| < {stats.norm.isf(ALARM / 2):.2f} and p > {ALARM:g}, so that one "NO" among the {2 * len(rows)} would be a false alarm
-with odds of {2 * len(rows) * ALARM:.0e}. How it is done stands in [billion.py](billion.py).
+J, v_pi and the standard error SE of the mean are exact, by linear algebra: nothing is estimated from the sample but the
+mean itself. z is (mean - J) / SE, p that of chi^2 over the start states, each beside its v_pi(s). They agree where |z| <
+{stats.norm.isf(ALARM / 2):.2f} and p > {ALARM:g}: that any of these {2 * len(rows)} is refused by chance has odds of
+{2 * len(rows) * ALARM:.0e}. How it is done stands in [billion.py](billion.py).
 """
     Path(__file__).with_suffix(".md").write_text(page)
     print(page)

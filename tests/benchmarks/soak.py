@@ -38,8 +38,8 @@ def plays() -> dict[str, Play]:
     """What takes turns. Every training starts anew, so that episodes do not grow shorter from turn to turn."""
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     taxi, lake = ZOO["Taxi"].make(), ZOO["FrozenLake4x4"].make(gamma=0.99)
-    text = TokenMDP(1_000, 8, lambda prompt, completion: completion.count(1), prompts=[(0,), (1, 2)], eos=2)
-    small = TokenMDP(3, 3, lambda prompt, completion: completion.count(1), prompts=[(0,), (1, 2)], eos=2)
+    text = TokenMDP(1_000, 8, lambda _, completion: completion.count(1), prompts=[(0,), (1, 2)], eos=2)
+    small = TokenMDP(3, 3, lambda _, completion: completion.count(1), prompts=[(0,), (1, 2)], eos=2)
 
     def laid_out() -> int:
         episodes = simulate(taxi, taxi.uniform_policy(), 1_000, rng=rng, max_steps=200)

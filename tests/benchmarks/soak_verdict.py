@@ -1,4 +1,4 @@
-"""What the rows of a soak say. Judged is the median of the last quarter beside that of the second; the first is warm-up.
+"""What the rows of a soak say: the median of the last quarter beside that of the second; the first is warm-up.
 
     memory    grows by less than 1 MB: of a leak that this would hide, 1 GB takes weeks
     blocks    sys.getallocatedblocks(): fewer than 1,000 more. They count every Python object, so that a leak of one
@@ -94,8 +94,9 @@ def page(found: Soak) -> str:
     versions = ", ".join(f"{x} {importlib.metadata.version(x)}" for x in ("exactrl", "gymnasium", "numpy", "torch"))
     return f"""# An hour at full load
 
-`OMP_NUM_THREADS=1 python -m tests.benchmarks.soak --minutes {seconds / 60:.0f}`: {len(found.columns["seconds"]):,} rounds,
-{cpu / 60:.1f} minutes of a CPU in {seconds / 60:.1f} minutes; what is missing went to other work on the machine. {versions}.
+`OMP_NUM_THREADS=1 python -m tests.benchmarks.soak --minutes {seconds / 60:.0f}`: {len(found.columns["seconds"]):,}
+rounds, {cpu / 60:.1f} minutes of a CPU in {seconds / 60:.1f} minutes; what is missing went to other work on the machine.
+{versions}.
 How it is done stands in [soak.py](soak.py), what is judged in [soak_verdict.py](soak_verdict.py).
 
 **Verdict: {"; ".join(found.faults()) or "memory does not grow, speed does not fall"}.**

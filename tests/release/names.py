@@ -1,4 +1,4 @@
-"""Every public name: what `mdp`, `envs`, `agents` hand out, their methods and parameters, the commands and their options.
+"""Every public name: what `mdp`, `envs`, `agents` hand out, methods and parameters, the commands and their options.
 
     python -m tests.release.names      # writes names.txt, at a release
 
