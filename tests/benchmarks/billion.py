@@ -104,14 +104,14 @@ def main() -> None:
 `OMP_NUM_THREADS=1 python -m tests.benchmarks.billion --steps {steps:.0e}`, seed {SEED}, the uniform policy, one core.
 {versions}.
 
-| environment | gamma | steps | episodes | 10^6 steps per CPU second | mean of G_0 | J | SE | z | start states | p | agrees |
+| environment | gamma | steps | episodes | 10^6 a CPU second | mean of G_0 | J | SE | z | start states | p | agrees |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(line for line, _ in rows)}
 
 J, v_pi and the standard error SE of the mean are exact, by linear algebra: nothing is estimated from the sample but the
-mean itself. z is (mean - J) / SE, p that of chi^2 over the start states, each beside its v_pi(s). They agree where |z| <
-{stats.norm.isf(ALARM / 2):.2f} and p > {ALARM:g}: that any of these {2 * len(rows)} is refused by chance has odds of
-{2 * len(rows) * ALARM:.0e}. How it is done stands in [billion.py](billion.py).
+mean itself. z is (mean - J) / SE, p that of chi^2 over the start states, each beside its v_pi(s). They agree where
+|z| < {stats.norm.isf(ALARM / 2):.2f} and p > {ALARM:g}: that one of these {2 * len(rows)} is refused by chance has odds
+of at most {2 * len(rows) * ALARM:.0e}. How it is done stands in [billion.py](billion.py).
 """
     Path(__file__).with_suffix(".md").write_text(page)
     print(page)

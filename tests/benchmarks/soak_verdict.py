@@ -95,8 +95,8 @@ def page(found: Soak) -> str:
     return f"""# An hour at full load
 
 `OMP_NUM_THREADS=1 python -m tests.benchmarks.soak --minutes {seconds / 60:.0f}`: {len(found.columns["seconds"]):,}
-rounds, {cpu / 60:.1f} minutes of a CPU in {seconds / 60:.1f} minutes; what is missing went to other work on the machine.
-{versions}.
+rounds, {cpu / 60:.1f} minutes of a CPU in {seconds / 60:.1f} minutes; what is missing went to other work on the
+machine. {versions}.
 How it is done stands in [soak.py](soak.py), what is judged in [soak_verdict.py](soak_verdict.py).
 
 **Verdict: {"; ".join(found.faults()) or "memory does not grow, speed does not fall"}.**
