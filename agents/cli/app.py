@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,8 +43,16 @@ LINGUISTIC = ("task", "reward", "loss", "beta", "groups", "group_size", "max_tok
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"exactrl {importlib.metadata.version('exactrl')}")
+        raise typer.Exit
+
+
 @app.callback()
-def exactrl() -> None:
+def exactrl(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Of exactrl.")] = False,
+) -> None:
     """Every policy gradient is checked against its exact value."""
     torch.set_num_threads(1)  # the tensors are small: threads that wait for one another cost more than they bring
 
