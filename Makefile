@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 BENCH := .bench
 MODEL := models/SmolLM2-135M-Instruct
 
-.PHONY: verify test check model course bench clean
+.PHONY: verify test check coverage mutation model course bench clean
 
 verify: $(INSTALLED)
 	$(BIN)/exactrl verify
@@ -22,6 +22,23 @@ course: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# Lines and branches, child processes too, and which tests run each line.
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto -p tests.mutation.contexts
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# A random sample of mutants of mdp and of agents, about an hour; after `make coverage`.
+mutation: .coverage
+	$(BIN)/python -m tests.mutation mdp 300
+	$(BIN)/python -m tests.mutation agents 300
+	$(BIN)/python -m tests.mutation check
+	$(BIN)/python -m tests.mutation page
+
+.coverage:
+	$(MAKE) coverage
 
 # Exact solving beside QuantEcon, mdpsolver and pymdptoolbox, in an environment of its own, $(BENCH): $(VENV) has none of them.
 bench: $(BENCH)/installed
