@@ -14,7 +14,8 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,17 @@ def pictures(path: str) -> bool:
     return path.startswith("mdp/plot/") or path.endswith("/plot.py")
 
 
-def places(room: str) -> list[tuple[str, int]]:
-    """All mutants of a room, as (file, number in it), in the order of a hash: any beginning is a random sample."""
+@cache
+def files(room: str) -> dict[str, File]:
     paths = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / room).rglob("*.py"))]
-    counted = [(path, i) for path in paths if not pictures(path) for i in range(len(File(ROOT, path)))]
-    return sorted(counted, key=lambda place: hashlib.sha256(f"{place[0]} {place[1]}".encode()).digest())
+    return {path: File(ROOT, path) for path in paths if not pictures(path)}
 
 
-def built(chosen: list[tuple[str, int]]) -> list[Mutant]:
-    files = {path: File(ROOT, path) for path, _ in chosen}
-    return [files[path][i] for path, i in chosen]
+def sample(room: str, size: int) -> Iterator[Mutant]:
+    """The first of all mutants in the order of a hash of their places: a larger sample begins with a smaller one."""
+    places = [(path, i) for path, file in files(room).items() for i in range(len(file))]
+    places.sort(key=lambda place: hashlib.sha256(f"{place[0]} {place[1]}".encode()).digest())
+    yield from (files(room)[path][i] for path, i in places[:size])
 
 
 def tried() -> list[dict[str, Any]]:
@@ -59,8 +61,13 @@ def survivors() -> list[Mutant]:
     """Among the mutants that the code has now."""
     last = {line["key"]: line["by"] for line in tried()}
     keys = {key for key, by in last.items() if by is None}
-    paths = sorted({key.partition(" ")[0] for key in keys})
-    return list({mutant.key: mutant for path in paths for mutant in File(ROOT, path) if mutant.key in keys}.values())
+    functions = {tuple(key.partition(":")[0].split(" ")) for key in keys}
+    found = {}
+    for path in sorted({path for path, _ in functions}):
+        file = File(ROOT, path)
+        likely = (file[i] for i, (_, outer) in enumerate(file.found) if (path, outer.name.value) in functions)
+        found |= {mutant.key: mutant for mutant in likely if mutant.key in keys}
+    return list(found.values())
 
 
 def try_all(chosen: Iterable[Mutant], budget: float) -> None:
@@ -97,11 +104,11 @@ def main(command: str, *arguments: str) -> None:
         check()
     elif command == "page":
         rooms = dict.fromkeys(line["room"] for line in tried())
-        sizes = {room: len(places(room)) for room in rooms}
+        sizes = {room: sum(map(len, files(room).values())) for room in rooms}
         (Path(__file__).parent / "mutation.md").write_text(page(sizes, tried()))
     else:
-        chosen, before = built(places(command)[: int(arguments[0])]), {line["key"] for line in tried()}
-        try_all((mutant for mutant in chosen if mutant.key not in before), BUDGET)
+        before = {line["key"] for line in tried()}
+        try_all((mutant for mutant in sample(command, int(arguments[0])) if mutant.key not in before), BUDGET)
 
 
 if __name__ == "__main__":

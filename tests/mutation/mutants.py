@@ -53,15 +53,14 @@ class File:
         visitor = Visitor(mutation_operators, IgnoredCode(set(), set(), set()))
         self.module = wrapper.visit(visitor)
         self.places = wrapper.resolve(PositionProvider)
-        self.found = [(x, x.contained_by_top_level_function) for x in visitor.mutations]
-        self.found = [(x, outer) for x, outer in self.found if isinstance(outer, cst.FunctionDef)]
+        pairs = ((found, found.contained_by_top_level_function) for found in visitor.mutations)
+        self.found = [(found, outer) for found, outer in pairs if isinstance(outer, cst.FunctionDef)]
 
     def __len__(self) -> int:
         return len(self.found)
 
     def __getitem__(self, i: int) -> Mutant:
         found, outer = self.found[i]
-        assert outer is not None
         changed = self.module.deep_replace(found.original_node, found.mutated_node)
         assert isinstance(changed, cst.Module)
         place, body = lines(self.places[found.original_node]), lines(self.places[outer])
