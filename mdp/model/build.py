@@ -208,9 +208,9 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) ->
     s = np.repeat(np.fromiter(P, np.int64, n), np.fromiter(map(len, P.values()), np.int64, n))
     a = np.fromiter(chain.from_iterable(P.values()), np.int64, len(listed))
     reached = after.astype(np.int64)
-    reached[terminated != 0] = n
-    if reached.min() < 0 or reached.max() > n or ((reached != after) & (terminated == 0)).any():
+    if ((terminated == 0) & ((reached < 0) | (reached >= n) | (reached != after))).any():
         raise ValueError
+    reached[terminated != 0] = n
     return Outcomes(s.repeat(counts), a.repeat(counts), reached, reward, p)
 
 
@@ -226,7 +226,7 @@ def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:
                     raise ValueError(
                         f"P[{s!r}][{a!r}] has the outcome {outcome!r}; it must be (p, s', r, terminated)"
                     ) from None
-                named = ("state", s, n), ("action", a, n_actions), ("state", n if terminated else after, n + 1)
-                for what, x, size in named:
+                going = [] if terminated else [("state", after, n)]
+                for what, x, size in [("state", s, n), ("action", a, n_actions), *going]:
                     if x not in range(size):
                         raise ValueError(f"P[{s!r}][{a!r}] names the {what} {x!r}; there are 0 .. {size - 1}")

@@ -125,6 +125,7 @@ def test_printed_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> 
     out, err = capsys.readouterr()
     assert out == ""
     assert "iteration 1" in err
+    assert err.endswith("\n")
 
 
 def test_a_bar_comes_on_a_terminal_after_a_second(
