@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.mutation.choice import Tests
+from tests.mutation.choice import Choice
 from tests.mutation.killing import Tree, attempt
 from tests.mutation.mutants import File, Mutant
 from tests.mutation.page import page
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "mutation"
 TRIED = BUILD / "tried.jsonl"
 COVERAGE, SECONDS = ROOT / ".coverage", ROOT / ".coverage_seconds.json"
-BUDGET = 40.0  # seconds of tests for one mutant, as coverage measured them
+BUDGET = 20.0  # seconds of tests for one mutant, as coverage measured them
 LIBRARIES = (
     "gymnasium.vector", "hypothesis", "matplotlib.pyplot", "rich.progress", "scipy.linalg", "scipy.optimize",
     "scipy.sparse.csgraph", "scipy.sparse.linalg", "scipy.stats", "torch", "transformers", "typer.testing",
@@ -73,7 +73,7 @@ def survivors() -> list[Mutant]:
 def try_all(chosen: Iterable[Mutant], budget: float) -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
-    tests, tree = Tests(ROOT, COVERAGE, SECONDS), Tree(ROOT, BUILD / "tree")
+    tests, tree = Choice(ROOT, COVERAGE, SECONDS), Tree(ROOT, BUILD / "tree")
     for mutant in chosen:
         names = tests.chosen(mutant, budget)
         with tree.holding(mutant):

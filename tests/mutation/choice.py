@@ -12,7 +12,7 @@ from coverage import CoverageData
 from tests.mutation.mutants import Lines, Mutant
 
 
-class Tests:
+class Choice:
     """What the plugin contexts.py wrote: a coverage file, and the seconds of each test."""
 
     def __init__(self, root: Path, data: Path, seconds: Path) -> None:

@@ -38,10 +38,8 @@ class Tree:
 
     def __init__(self, root: Path, copy: Path) -> None:
         self.copy, self.clock = copy, time.time()
-        command = ["git", "ls-files", "-co", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
         shutil.rmtree(copy, ignore_errors=True)
-        for name in filter(lambda name: (root / name).is_file(), listed.stdout.splitlines()):
+        for name in copied(root):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, copy / name)
         if (root / "models").exists():
@@ -62,6 +60,13 @@ class Tree:
         self.clock += 2
         path.write_text(text)
         os.utime(path, (self.clock, self.clock))
+
+
+def copied(root: Path) -> list[str]:
+    """All files but those that git ignores."""
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [name for name in listed if (root / name).is_file()]
 
 
 def attempt(tree: Tree, tests: list[str], limit: float) -> Outcome:
