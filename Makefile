@@ -10,7 +10,7 @@ TRIED := .tried/$(notdir $(PYTHON))
 QUICK := tests/mdp tests/envs tests/agents tests/test_doctests.py tests/test_readme.py
 MODEL := models/SmolLM2-135M-Instruct
 
-.PHONY: verify test check model course bench package release oldest newest clean
+.PHONY: verify test check coverage mutation model course bench package release oldest newest clean
 
 verify: $(INSTALLED)
 	$(BIN)/exactrl verify
@@ -25,6 +25,23 @@ course: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# Lines and branches, child processes too, and which tests run each line.
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto -p tests.mutation.contexts
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# A random sample of mutants of mdp and of agents, about an hour; after `make coverage`.
+mutation: .coverage
+	$(BIN)/python -m tests.mutation mdp 300
+	$(BIN)/python -m tests.mutation agents 300
+	$(BIN)/python -m tests.mutation check
+	$(BIN)/python -m tests.mutation page
+
+.coverage:
+	$(MAKE) coverage
 
 # Exact solving beside QuantEcon, mdpsolver and pymdptoolbox, in an environment of its own, $(BENCH): $(VENV) has none of them.
 bench: $(BENCH)/installed
