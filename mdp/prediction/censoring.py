@@ -2,8 +2,8 @@
 
 Nodes are taken out one by one: whoever would go to node n goes at once where n would send it, and takes the time t(n)
 and the reward r(n) that n would have cost. What is left of a node is the sum of its ways, never 1 minus something, so
-that every mu(i) is right to some eps relative to itself, however rarely the chain changes between its parts; and the gain,
-r / t of the last node, to some eps max|r|. The bias comes on the way back.
+that every mu(i) is right to some eps relative to itself, however rarely the chain changes between its parts; and the
+gain, r / t of the last node, to some eps max|r|. The bias comes on the way back.
 """
 
 from __future__ import annotations
