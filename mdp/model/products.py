@@ -44,8 +44,8 @@ def _rows(P: sparse.csr_array[Any], first: int, last: int) -> sparse.csr_array[A
 
 def spread(P: Any) -> Any:
     """P, on all cores where that is worth it; anything but a sparse matrix by rows as it is."""
-    parts = cores()
-    return Spread(P, parts) if parts > 1 and sparse.issparse(P) and P.nnz >= WORTH else P
+    n = cores()
+    return Spread(P, n) if n > 1 and sparse.issparse(P) and P.nnz >= WORTH else P
 
 
 def cores() -> int:
