@@ -24,7 +24,7 @@ class Finding(AssertionError):
     """An input that was neither refused with words nor sound."""
 
 
-def judged(target: Callable[[bytes], None], data: bytes) -> None:
+def judged(target: Callable[[bytes], object], data: bytes) -> None:
     """Call the target; raises what it raises, and Finding for too much time or memory.
 
     Which inputs are measured follows from the bytes, so that a finding is found again.
