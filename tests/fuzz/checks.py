@@ -16,8 +16,8 @@ from mdp import FiniteMDP, evaluate
 SECONDS = 10.0  # for one input, on a machine that has other things to do
 ROOM, TIMES = 32 << 20, 10  # bytes that one input may take, and times its size
 TRACED = 32  # one input in so many has its memory measured
-SHM = Path("/dev/shm")
-FOLDER = Path(tempfile.mkdtemp(prefix="exactrl-fuzz-", dir=SHM if SHM.is_dir() else None))
+SCRATCH = tempfile.TemporaryDirectory(prefix="exactrl-fuzz-")  # gone when the process ends
+FOLDER = Path(SCRATCH.name)
 
 
 class Finding(AssertionError):

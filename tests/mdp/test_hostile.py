@@ -201,6 +201,7 @@ def test_labels_that_no_file_can_hold(tmp_path: Path, label: Any) -> None:
         (lambda: FiniteMDP.from_outcomes({(k, k): [(1, 0, 0)] for k in range(1500)}, gamma=0.5), "nearly all are not"),
         (lambda: FiniteMDP.from_pairs([[1.0]], [10**400], [0], [0], gamma=0.5), "R is no array of real numbers"),
         (lambda: FiniteMDP.from_arrays([[[1j]]], [0], gamma=0.5), "P is no array of real numbers: it holds complex128"),
+        (lambda: FiniteMDP.from_arrays([sparse.csr_array([[1j]])], [0], gamma=0.5), "a sparse matrix holds complex128"),
         (lambda: FiniteMDP.from_outcomes({(0, 0): [(1, 1, 0)]}, gamma=0.5, start=[10**400, 0]), "start is no array"),
         (lambda: FiniteMDP.from_outcomes({(0, 0): [(1, 1, 0)]}, gamma=0.5, start={0: 10**400}), "start gives 0 the"),
         (lambda: FiniteMDP.from_outcomes({(0, 0): [(1, 1, 0)]}, gamma=10**400), r"gamma must lie in .* not 1000"),
