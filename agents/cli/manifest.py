@@ -55,7 +55,7 @@ class Manifest:
             new.write_text(json.dumps(asdict(self) | made, indent=1) + "\n")
         return place
 
-    def open(self, folder: Path) -> None:
+    def begin(self, folder: Path) -> None:
         """Write it, without files as yet, to the folder of one run; one of a run before gets a number."""
         if (folder / NAME).exists():
             k = 1 + len(list(folder.glob("manifest-*.json")))

@@ -109,7 +109,7 @@ class Run:
         if self.processes.rank == 0:
             check_room(self.out, self.size)
             tidy(self.out / CSV, self.out / SECONDS, self.out / FIGURE)
-            self.manifest.open(self.out)
+            self.manifest.begin(self.out)
         record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
         with record, stopping(self.processes) as stopped:
 
