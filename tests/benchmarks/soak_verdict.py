@@ -92,11 +92,10 @@ def page(found: Soak) -> str:
         for name, ratio in ratios.items()
     ]
     versions = ", ".join(f"{x} {importlib.metadata.version(x)}" for x in ("exactrl", "gymnasium", "numpy", "torch"))
-    return f"""# An hour at full load
+    return f"""# Soak: {cpu / 60:.1f} minutes of CPU time
 
-`OMP_NUM_THREADS=1 python -m tests.benchmarks.soak --minutes {seconds / 60:.0f}`: {len(found.columns["seconds"]):,}
-rounds, {cpu / 60:.1f} minutes of a CPU in {seconds / 60:.1f} minutes; what is missing went to other work on the
-machine. {versions}.
+`OMP_NUM_THREADS=1 python -m tests.benchmarks.soak --minutes {cpu / 60:.0f}`: {len(found.columns["seconds"]):,} rounds in
+{seconds / 60:.1f} minutes, of which {1 - cpu / seconds:.0%} went to other work on the machine. {versions}.
 How it is done stands in [soak.py](soak.py), what is judged in [soak_verdict.py](soak_verdict.py).
 
 **Verdict: {"; ".join(found.faults()) or "memory does not grow, speed does not fall"}.**
@@ -110,7 +109,7 @@ How it is done stands in [soak.py](soak.py), what is judged in [soak_verdict.py]
 |---|---|---|---|
 {chr(10).join(rows)}
 
-![Memory over the hour, and the speeds](soak.png)
+![Memory over the time, and the speeds](soak.png)
 
 Each speed is in units of the yardstick's, numpy's random numbers: other work on the machine slows both. A `History` has
 one row for each update and grows with them, as it should; here each training is a new one, of 10 updates.
