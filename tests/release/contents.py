@@ -3,7 +3,7 @@
     python -m tests.release.contents dist      # after python -m build
 
 The source distribution is the repository: all files but .ci and .gitignore, and what setuptools adds. The wheel is the
-three packages, the course where `exactrl tutorials` looks for it, and its own description.
+packages, the course where `exactrl tutorials` looks for it, and its own description.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = (".ci/", ".gitignore")
 ADDED = ("PKG-INFO", "setup.cfg", "exactrl.egg-info/")
-PACKAGES = ("mdp/", "envs/", "agents/")
+PACKAGES = ("mdp/", "envs/", "agents/", "exactrl.py")
 COURSE = ("tutorials/[0-9]*.py", "tutorials/*.md", "tutorials/course/*", "tutorials/assignments/*")
 
 
