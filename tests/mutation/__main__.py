@@ -77,7 +77,7 @@ def try_all(chosen: Iterable[Mutant], budget: float) -> None:
     for mutant in chosen:
         names = tests.chosen(mutant, budget)
         with tree.holding(mutant):
-            outcome = attempt(tree, names, limit=30 + 2 * budget) if names else None
+            outcome = attempt(tree, names, limit=30 + 2 * round(budget)) if names else None
         line = {
             "room": mutant.path.partition("/")[0], "key": mutant.key, "line": mutant.lines[0], "tests": len(names),
             "by": outcome.by if outcome else None, "seconds": round(outcome.seconds, 1) if outcome else 0.0,

@@ -21,6 +21,7 @@ from tests.mutation.mutants import Mutant
 
 MEMORY = 12 << 30  # bytes of address space; torch alone takes several
 PARTS = (6, 30)
+WAIT = 10  # seconds by the clock for one of the processor: others use it too
 PASSED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)  # none: a mutant may change what the cases are called
 ROOMS = ("mdp", "envs", "agents", "tests", "tutorials")
 
@@ -69,8 +70,8 @@ def copied(root: Path) -> list[str]:
     return [name for name in listed if (root / name).is_file()]
 
 
-def attempt(tree: Tree, tests: list[str], limit: float) -> Outcome:
-    """Runs the tests in a fork, in their order, until one fails."""
+def attempt(tree: Tree, tests: list[str], limit: int) -> Outcome:
+    """Runs the tests in a fork, in their order, until one fails; for `limit` seconds of the processor."""
     started = time.monotonic()
     said = tree.copy / ".said"
     said.write_text("")
@@ -82,15 +83,16 @@ def attempt(tree: Tree, tests: list[str], limit: float) -> Outcome:
     seconds = time.monotonic() - started
     if status == 0:
         return Outcome(None, seconds)
-    ended = "time" if status == -signal.SIGALRM else "crash"
+    ended = "time" if status in (-signal.SIGXCPU, -signal.SIGALRM) else "crash"
     return Outcome(said.read_text() or ended, seconds)
 
 
-def run(folder: Path, tests: list[str], limit: float, said: Path) -> None:
+def run(folder: Path, tests: list[str], limit: int, said: Path) -> None:
     """In the fork, which never returns: only libraries are imported there, not the rooms."""
     try:
         os.setpgid(0, 0)
-        signal.alarm(max(1, round(limit)))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
+        signal.alarm(WAIT * limit)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         sys.dont_write_bytecode = False  # a file that has not changed is compiled once
         silence = os.open(folder / ".output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
