@@ -411,7 +411,7 @@ def test_optimisers_go_on_where_they_stopped(kind: str) -> None:
         step(*whole)
     for _ in range(2):
         step(*first)
-    row = {"update": 0.0, "J": math.nan, "loss": 1 / 3}
+    row = dict.fromkeys(COLUMNS + TIMES, 0.0) | {"J": math.nan, "loss": 1 / 3}
     checkpoints().save(*first, History([row, row]))
     for p in second[0].parameters():
         torch.nn.init.zeros_(p)
