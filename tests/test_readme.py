@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from pathlib import Path
 
 from agents.selftest import MISTAKES
 from envs import ZOO
+from tests.release.names import of_the_command_line
+from tests.release.readme import commands, examples
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 def test_the_examples_print_what_they_say() -> None:
-    """One after the other, as a reader would run them: numbers, verdicts, and lines that are printed."""
-    codes = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(codes) == 5
-    names: dict[str, object] = {}
-    printed = []
-    for code in codes:
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            exec(compile(code, "README.md", "exec"), names)
-        printed.append(out.getvalue())
-    for said in re.findall(r"# (-6\.\d+|\[[^\]]*\])", codes[0]):
-        assert said in printed[0]
-    assert ": pass" in printed[0]
-    assert ": FAIL" in printed[0]
-    said = [*re.findall(r"^# (\w+ [\d.]+ [\d.]+)$", codes[1], re.MULTILINE), "biased"]
-    assert printed[1].splitlines() == said
-    assert printed[2].splitlines()[:2] == ["pass", "exact"]
-    assert printed[2].splitlines()[2].startswith("torch.Size([8, ")
-    assert f"# {float(printed[3].splitlines()[0]):.2f}: " in codes[3]
-    assert f"# {printed[3].splitlines()[1]}" in codes[3]
-    assert printed[4].splitlines() == ["True", "(10, 50, 3)"]
+    examples(README)
+
+
+def test_the_commands_are_those_of_the_command_line() -> None:
+    """`make release` runs them where the wheel is installed; here: there is one for each line, and it is a command."""
+    listed = [" ".join(x) for x in commands(README)]
+    section = README.partition("## The command line")[2].partition("```\n\n")[0]
+    assert len(listed) == len(re.findall(r"^exactrl ", section, re.MULTILINE))
+    assert not any("ENV" in x or "FILE" in x or "[" in x for x in listed)
+    assert {x.split()[1] for x in listed} == {x.split()[1] for x in of_the_command_line() if re.match(r"exactrl \w", x)}
 
 
 def test_the_counts_are_those_of_the_code() -> None:

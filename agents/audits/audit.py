@@ -116,13 +116,15 @@ def _over_all(
         batches = _batches(every, group_size, groups, free)
         expected, free = _collected(policy, differentiated, batches, f"auditing {of.keywords['loss']}", rng)
     differentiated.check_reached()
+    magnitude = expected.magnitude()
     return of(
         expected=expected.gradient().detach(),
         trajectories=len(every.episodes),
         batches=batches.count,
         ordered=not (free.in_groups and free.of_groups),
         vectorised=differentiated.vectorised,
-        rounding=100 * EPS * expected.magnitude() + lost,
+        rounding=100 * EPS * magnitude + lost,
+        magnitude=magnitude,
         trace=partial(_trace, policy, mdp, differentiated, batches),
     )
 
@@ -148,7 +150,10 @@ def _truth(policy: SoftmaxPolicy, mdp: FiniteMDP, objective: Objective | None) -
 
 def _check_deterministic(policy: SoftmaxPolicy, mdp: FiniteMDP) -> None:
     with torch.no_grad():
-        if not torch.equal(policy.matrix(mdp), policy.matrix(mdp)):
+        pi = policy.matrix(mdp)
+        if pi.isnan().any():
+            raise ValueError("the policy gives nan: its preferences are not finite")
+        if not torch.equal(pi, policy.matrix(mdp)):
             raise ValueError("the policy gives two answers for one state (dropout?): call policy.eval() first")
 
 

@@ -39,7 +39,7 @@ class Audit:
     The verdict belongs to this loss, policy, MDP and batch shape (groups x group_size). covariance_trace is that of one
     batch's gradient, computed when it is read. rounding: what float64 may lose in `expected`; trajectories and batches
     that were listed (drawn, where `sample` is given); ordered: as tuples, since the loss depends on their order;
-    vectorised: by torch.func.vmap.
+    vectorised: by torch.func.vmap. magnitude: how large the terms are that add up to `expected`.
     """
 
     loss: str
@@ -57,6 +57,7 @@ class Audit:
     trajectories: int = 0
     ordered: bool = False
     rounding: float = 0.0
+    magnitude: float = math.inf
     sample: Sampled | None = None
 
     def against(self, exact: Tensor) -> Audit:
@@ -79,6 +80,12 @@ class Audit:
     def vanishes(self) -> bool:
         """The true gradient is 0, up to rounding."""
         return self.norm <= self.rounding
+
+    @property
+    def has_power(self) -> bool:
+        """Another loss would have been seen: what rounding may hide is at most 1/100 of the true gradient, or of the
+        terms of the expected one. Where a softmax saturates both underflow, and every loss has the gradient 0."""
+        return self.rounding <= 0.01 * max(self.norm, self.magnitude)
 
     @property
     def scale(self) -> float:
@@ -104,22 +111,25 @@ class Audit:
     @property
     def verdict(self) -> str:
         """exact: relative_error <= tolerance. scaled: scale > 0, |expected - scale exact| <= tolerance scale |exact|.
-        biased: otherwise. What float64 may have lost is no bias. Of drawn batches: biased or scaled where the
-        sample says so at its odds, "no power" where it would not tell the true gradient from 0, else "consistent"."""
+        biased: otherwise. What float64 may have lost is no bias. "no power": it would be called exact or scaled, but
+        rounding would have hidden any other loss. Of drawn batches: biased or scaled where the sample says so at its
+        odds, "no power" where it would not tell the true gradient from 0, else "consistent"."""
         if self.sample is not None:
             return self._sampled_verdict(self.sample)
         if self.relative_error <= self.tolerance or self._off(1.0) <= 2 * self.rounding:
-            return "exact"
+            return "exact" if self.has_power else "no power"
         scale = self.scale
         seen = scale > 0 and scale * self.norm > 2 * self.rounding
         if seen and self._off(scale) <= self.tolerance * scale * self.norm + 2 * self.rounding:
-            return "scaled"
+            return "scaled" if self.has_power else "no power"
         return "biased"
 
     def _off(self, scale: float) -> float:
         return float((self.expected - scale * self.exact).norm())
 
     def _sampled_verdict(self, sample: Sampled) -> str:
+        if not self.has_power:
+            return "no power"
         if sample.p_direction < sample.false_alarm:
             return "biased"
         if self.vanishes:
@@ -172,6 +182,7 @@ class Audit:
         sample = None if self.sample is None else _finite(self.sample._asdict())
         names = ("norm", "scale", "cosine", "relative_error", "covariance_trace")
         derived = _finite({name: getattr(self, name) for name in names})
+        derived |= _finite({"magnitude": self.magnitude})
         return plain | derived | {"sample": sample, "verdict": self.verdict}
 
     def to_json(self, path: str | Path) -> None:

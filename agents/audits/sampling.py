@@ -102,10 +102,11 @@ def sampled(of: Callable[..., Audit], exact: Tensor, rounding: float, sampler: S
             J = in_preferences(policy, mdp, directions)
     differentiated.check_reached()
     n = sum(map(len, along)) * len(sampler.group)
-    judged = _judged(torch.cat(along).cpu().numpy(), norm, rare(sampler.behaviour, policy, mdp, J, n))
+    moved = torch.cat(along).cpu().numpy()
+    judged = _judged(moved, norm, rare(sampler.behaviour, policy, mdp, J, n))
     return of(
         expected=total / samples, batches=samples, vectorised=vectorised, sample=judged,
-        trace=partial(_trace, sampler, differentiated),
+        magnitude=float(np.abs(moved).max()), trace=partial(_trace, sampler, differentiated),
     )  # fmt: skip
 
 

@@ -115,7 +115,8 @@ class Report:
         power = f"SE / |grad J| = {self.relative_error:.3g} with {self.episodes:,} episodes, {self.steps:,} steps"
         if not self.has_power:
             enough = math.ceil(self.trace / (0.05 * self.norm) ** 2) if self.norm > 1e-9 * math.sqrt(self.trace) else 0
-            power += f": NO POWER; take {enough:,} episodes for .05" if enough else ": NO POWER, grad J is 0"
+            more = f"; take {enough:,} episodes for .05" if enough else ", grad J is 0 up to rounding"
+            power += f": NO POWER{more}"
         odds = f"p = {self.p_value:.2g}; false alarm {self.false_alarm:g}; seed {self.seed}"
         return f"{shape}\n{power}\n{odds}"
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from agents.cli.course import commands as course
 from agents.cli.faults import until_interrupted, writing_to
 from agents.cli.language import commands, options
 from agents.cli.language.train import Settings
+from agents.cli.manifest import Manifest, begun
 from agents.cli.options import ENV, Gamma, Out, Seed
 from agents.cli.problems import load, starting_policy
 from agents.cli.records import wrote
@@ -41,8 +43,16 @@ LINGUISTIC = ("task", "reward", "loss", "beta", "groups", "group_size", "max_tok
 UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"exactrl {importlib.metadata.version('exactrl')}")
+        raise typer.Exit
+
+
 @app.callback()
-def exactrl() -> None:
+def exactrl(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Of exactrl.")] = False,
+) -> None:
     """Every policy gradient is checked against its exact value."""
     torch.set_num_threads(1)  # the tensors are small: threads that wait for one another cost more than they bring
 
@@ -77,13 +87,14 @@ def verify(
         console.print(selftesting.summary(tested), highlight=False)
         raise typer.Exit(0 if tested.passed else 1)
     checks = [verifying.check(name, gamma, seed) for name in env] if env else verifying.default_checks(gamma, seed)
+    manifest = begun(*(env or ()), seed=seed)
     reports, interrupted = until_interrupted(
         verifying.run(checks, episodes=episodes, seed=seed, console=console)
     )
     if reports:
         console.print(verifying.table(reports))
         console.print(verifying.CAPTION, highlight=False)
-        _write(out, lambda: verifying.write(reports, out, seed, interrupted=interrupted))
+        _write(out, lambda: verifying.write(reports, out, seed, interrupted=interrupted), manifest)
     raise typer.Exit(_code(interrupted, all(report.passed for report in reports)))
 
 
@@ -96,11 +107,11 @@ def solve(
     out: Out = Path(),
 ) -> None:
     """Exact v*, the optimal actions with ties, and a proven bound; a picture where ENV is a grid."""
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env)
     solution = solving.run(problem, method=method, tolerance=tolerance, console=console)
     console.print(solving.summary(problem, solution), highlight=False, soft_wrap=True)
     console.print(solving.table(problem, solution))
-    _write(out, lambda: solving.write(problem, solution, out))
+    _write(out, lambda: solving.write(problem, solution, out), manifest)
     raise typer.Exit(0 if solution.converged else 1)
 
 
@@ -126,11 +137,11 @@ def show(
     out: Out = Path(),
 ) -> None:
     """A picture: v, q, occupancy and policy of a board, else the transition graph."""
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env)
     chosen = None if state is None else showing.state_of(problem.mdp, state)
     with console.status("solving"):
         view = showing.view(problem, policy)
-    _write(out, lambda: showing.write(problem, view, chosen, format, out))
+    _write(out, lambda: showing.write(problem, view, chosen, format, out), manifest)
 
 
 @app.command()
@@ -158,28 +169,29 @@ def audit(
 ) -> None:
     """The exact gradient that each loss follows, beside the one that it claims; exit code 1 if your own is biased."""
     at = auditing.setting(env, gamma, horizon, group_size, groups, samples, seed, library)
-    results = auditing.run(at, auditing.cases(at, loss, library))
+    cases, manifest = auditing.cases(at, loss, library), begun(env, loss, seed=seed)
+    results = auditing.run(at, cases)
     if results.found:
         console.print(auditing.table(at, results.found))
         console.print(auditing.CAPTION, highlight=False)
     if results.refused:
         console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
     if results.found:
-        _write(out, lambda: auditing.write(at, results, out, library))
-    biased = loss is not None and any(claimed.verdict == "biased" for _, claimed, _ in results.found)
-    raise typer.Exit(_code(results.interrupted, not biased))
+        _write(out, lambda: auditing.write(at, results, out, library), manifest)
+    failed = loss is not None and any(claimed.verdict in ("biased", "no power") for _, claimed, _ in results.found)
+    raise typer.Exit(_code(results.interrupted, not failed))
 
 
 @app.command()
 def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None, out: Out = Path()) -> None:
     """The exact variance of one-episode REINFORCE for the uniform policy, and the baselines that make it least."""
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env)
     with console.status("solving"):
         found = varying.variances(problem, starting_policy(problem.mdp))
     console.print(varying.table(found))
     console.print(varying.caption(found), highlight=False)
     console.print(varying.baselines(found))
-    _write(out, lambda: varying.write(found, out))
+    _write(out, lambda: varying.write(found, out), manifest)
 
 
 @app.command()
@@ -243,7 +255,7 @@ def train(
         raise typer.Exit(_code(interrupted))
     _refuse(context, LINGUISTIC, "with an ENV")
     assert env is not None
-    problem = load(env, gamma)
+    problem, manifest = load(env, gamma), begun(env, seed=seed)
     optimum = float(problem.mdp.start @ solved(problem.mdp).v)
     agent = training.make_agent(problem.mdp, optimizer, lr, baseline, gradient)
     every = checkpoint_every or (10 if resume else None)
@@ -255,7 +267,7 @@ def train(
             history = run(updates=updates or 200, resume=resume, console=console)
     except TrainingStopped as stopped:
         noted = stopped.history
-        _write(out, lambda: training.write(problem, noted, optimum, out))
+        _write(out, lambda: training.write(problem, noted, optimum, out), manifest)
         raise
     J = history.column("J")
     console.print(
@@ -264,7 +276,7 @@ def train(
         highlight=False,
         soft_wrap=True,
     )
-    _write(out, lambda: training.write(problem, history, optimum, out))
+    _write(out, lambda: training.write(problem, history, optimum, out), manifest)
     raise typer.Exit(_code(history.interrupted))
 
 
@@ -272,9 +284,9 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(course.grade)
 
 
-def _write(folder: Path, write: Callable[[], list[Path]]) -> None:
+def _write(folder: Path, write: Callable[[], list[Path]], manifest: Manifest) -> None:
     with writing_to(folder):
-        wrote(console, write())
+        wrote(console, write(), manifest)
 
 
 def _code(interrupted: bool, passed: bool = True) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from agents.cli.manifest import Manifest, beside
+
 DISTRIBUTIONS = ("exactrl", "numpy", "scipy", "torch", "gymnasium")
 
 
@@ -18,6 +20,7 @@ def versions(*more: str) -> dict[str, str]:
     }
 
 
-def wrote(console: Console, paths: list[Path]) -> None:
-    """Say what was written."""
+def wrote(console: Console, paths: list[Path], manifest: Manifest, place: Path | None = None) -> None:
+    """Write the manifest of what was written, at `place` or beside it, and say so."""
+    paths = [*paths, manifest.write(paths, place or beside(paths))]
     console.print("wrote " + " and ".join(map(str, paths)), highlight=False, soft_wrap=True)

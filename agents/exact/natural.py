@@ -25,8 +25,9 @@ from mdp.prediction.evaluation import values, visits
 def natural_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
     """F^+ grad J, (d,), parameters in the order of policy.parameters(); the least one where F is singular.
 
-    On a table it is q(s,a) - v(s) in every state that is visited, up to a constant in each state. Dense in d. Raises as
-    `exact_gradient`.
+    On a table it is q(s,a) - v(s) in every state that is visited, up to a constant in each state. Dense in d. An action
+    whose probability underflows to 0 is one that is never taken, and directions that weigh less than 1e-24 of the
+    heaviest (in F) are left alone: 0. `mdp.natural_policy_gradient` has no such limit. Raises as `exact_gradient`.
 
     >>> from agents import SoftmaxPolicy, TabularPreferences, natural_gradient
     >>> from envs import bandit
@@ -39,8 +40,7 @@ def natural_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
     with torch.no_grad():
         pi = policy.matrix(mdp).cpu().numpy()
     chain = Chain(mdp, checked_policy(mdp, pi))
-    v, q, _ = values(chain)
-    root = np.sqrt(np.maximum(visits(chain), 0.0)[:, None] * pi).reshape(-1, 1)  # rounding may leave -1e-17
+    root = np.sqrt(visits(chain)[:, None] * pi).reshape(-1, 1)
     J = jacobian(policy, mdp)
-    x = np.linalg.lstsq(root * J, root[:, 0] * advantages(mdp, v, q).ravel(), rcond=1e-12)[0]
+    x = np.linalg.lstsq(root * J, root[:, 0] * advantages(mdp, pi, values(chain).q).ravel(), rcond=1e-12)[0]
     return as_tensor(x, next(policy.parameters()))

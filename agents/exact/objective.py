@@ -144,8 +144,7 @@ def exact_gradient(policy: SoftmaxPolicy, mdp: FiniteMDP, /) -> Tensor:
     check_double(policy)
     pi = policy.matrix(mdp)
     chain = Chain(mdp, checked_policy(mdp, pi.detach().cpu().numpy()))
-    v, q, _ = values(chain)
-    weight = visits(chain)[:, None] * advantages(mdp, v, q)
+    weight = visits(chain)[:, None] * advantages(mdp, chain.policy, values(chain).q)
     return flat_gradient(policy, (as_tensor(weight, pi) * pi).sum())
 
 

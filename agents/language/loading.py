@@ -16,6 +16,8 @@ import torch
 
 from agents.language.policy import LanguageModelPolicy
 
+DATA_ONLY: Any = {"local_files_only": True, "trust_remote_code": False}  # else transformers asks whether to run code
+
 
 def load_model(
     folder: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32, gguf_file: str | None = None
@@ -41,7 +43,7 @@ def load_model(
     try:
         with quiet():
             model: Any = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype, local_files_only=True, use_safetensors=True, gguf_file=gguf_file
+                path, dtype=dtype, use_safetensors=True, gguf_file=gguf_file, **DATA_ONLY
             )
     except Exception as error:  # of many kinds: transformers', safetensors', the reader's of GGUF
         raise ValueError(f"{path} holds no causal language model: {error}") from error
@@ -69,7 +71,7 @@ def load_tokenizer(folder: str | os.PathLike[str], *, gguf_file: str | None = No
 
     path = _checked(folder, gguf_file or "config.json")
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, gguf_file=gguf_file)
+        return AutoTokenizer.from_pretrained(path, gguf_file=gguf_file, **DATA_ONLY)
     except Exception as error:
         raise ValueError(f"{path} holds no tokenizer: {error}") from error
 

@@ -177,7 +177,7 @@ def _place(name: str, places: Any, shape: list[int]) -> tuple[int, ...]:
     if places is None:
         return (0,) * len(shape)
     place = places.get(name) if isinstance(places, dict) else None
-    offsets = place.get("saved_offsets") if isinstance(place, dict) else None
+    offsets: Any = place.get("saved_offsets") if isinstance(place, dict) else None
     if not _sizes(offsets) or len(offsets) != len(shape):
         raise ValueError(f"{name!r} has no place in the whole")
     return tuple(offsets)

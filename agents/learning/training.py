@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,8 @@ from mdp import Episodes, FiniteMDP, evaluate
 from mdp.files.writing import replacing
 
 COLUMNS = ("update", "episodes", "sampled_return", "standard_error", "mean_length", "J", "loss", "gradient_norm",
-           "entropy", "kl", "sampling_s", "scoring_s", "backward_s", "optimizer_s", "tokens_per_s")  # fmt: skip
+           "entropy", "kl")  # fmt: skip
+TIMES = ("sampling_s", "scoring_s", "backward_s", "optimizer_s", "tokens_per_s")
 
 
 @dataclass
@@ -38,10 +39,10 @@ class History:
         """One column as an array."""
         return np.array([row[name] for row in self.rows])
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write all rows."""
+    def to_csv(self, path: str | Path, columns: Sequence[str] = COLUMNS) -> None:
+        """Write these columns of all rows: by default all but the times, so that one seed writes one file."""
         with replacing(path) as new, new.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -108,7 +109,7 @@ def train(
 
 
 def _row(update: int, seen: int, played: Episodes | None, J: float, metrics: dict[str, float]) -> dict[str, float]:
-    row = dict.fromkeys(COLUMNS, float("nan")) | {"update": update, "episodes": seen, "J": J}
+    row = dict.fromkeys(COLUMNS + TIMES, float("nan")) | {"update": update, "episodes": seen, "J": J}
     return row | ({} if played is None else outcome(played)) | metrics
 
 

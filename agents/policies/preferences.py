@@ -102,7 +102,10 @@ class MLPPreferences(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [inputs, *hidden, actions]
-        self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in pairwise(sizes))
+        self.layers = nn.ModuleList(
+            nn.utils.skip_init(nn.Linear, m, n)  # type: ignore[no-untyped-call]
+            for m, n in pairwise(sizes)  # whose own first weights would be drawn from the global generator
+        )
         with torch.no_grad():
             for layer in self.layers:
                 assert isinstance(layer, nn.Linear)

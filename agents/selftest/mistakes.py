@@ -150,10 +150,15 @@ def penalty_not_detached(batch: Batch) -> Tensor:
     return -(discounts(G, batch.gamma) * torch.where(batch.mask, G, 0.0) * batch.log_probs).sum() / len(batch.lengths)
 
 
-def dropout(batch: Batch) -> Tensor:
-    """Some steps are dropped at random, as by a model in training mode."""
-    kept = torch.rand(batch.log_probs.shape, dtype=batch.log_probs.dtype, device=batch.log_probs.device) > 0.2
-    return -(kept * weights(batch) * batch.log_probs).sum() / len(batch.lengths)
+class Dropout:
+    """Some steps are dropped at random, others every time, as by a model in training mode."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        kept = torch.rand(batch.log_probs.shape, generator=self.generator).to(batch.log_probs.device) > 0.2
+        return -(kept * weights(batch) * batch.log_probs).sum() / len(batch.lengths)
 
 
 def detached(batch: Batch) -> Tensor:
@@ -218,6 +223,6 @@ MISTAKES = (
     Mistake("KL in the loss, k3", PolicyLoss(whole_return, kl=KL(BETA, "k3")), claims=_less_kl),
     Mistake("KL in the reward, differentiated", penalty_not_detached, claims=_less_kl),
     Mistake("entropy bonus in the loss", PolicyLoss(whole_return, entropy=BETA), claims=_more_entropy),
-    Mistake("random numbers in the loss (dropout)", dropout, "refused"),
+    Mistake("random numbers in the loss (dropout)", Dropout(), "refused"),
     Mistake("log-probabilities detached", detached, "refused"),
 )

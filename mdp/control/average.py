@@ -21,6 +21,7 @@ import numpy as np
 from mdp.control.bound import TIE, rounding
 from mdp.control.howard import one_hot
 from mdp.model.table import Floats, Ints, greedy
+from mdp.prediction.error import check_rewards
 from mdp.prediction.gain import Walk
 from mdp.prediction.graph import proper_policy
 
@@ -62,6 +63,7 @@ def solve_average(mdp: FiniteMDP, /, *, tolerance: float = 1e-8) -> AverageSolut
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, not {tolerance}")
+    check_rewards(mdp, 0.0)
     states, seen, iterations = np.arange(mdp.n_states), set[bytes](), 0
     improved = greedy(np.where(mdp.admissible, mdp.expected_reward, -np.inf))
     while improved.tobytes() not in seen:  # else nothing is better, or by rounding alone

@@ -1,11 +1,17 @@
 """How far a given v is from v*: a proven bound, rounding included.
 
-gamma < 1: with d = T v - v (0 in terminal states), |v* - v| <= max|d| / (1 - gamma).
+gamma < 1: with d = T v - v (0 in terminal states), |v* - v| <= max|d| / (1 - gamma). The table is read as it is: where
+rows sum to more than 1, be it by rounding, gamma times the largest sum stands for gamma.
 
-gamma = 1: weights xi with xi(s) >= 1 + sum over s' of Pr(s'|s,a) xi(s') turn a residual of delta into the bound
-delta max(xi), since v + delta xi is then superharmonic: no proper policy earns more. xi is needed for the actions that
-are nearly tied alone, the others lose more than they could gain; it is the longest expected time to the end that those
-actions allow, with their end components (loops that cost nothing) drawn together into one state each.
+That is far too much where episodes end long before gamma^t does, and there is no such bound at gamma = 1. Then c(s,a)
+is what q(s,a) exceeds v(s) by, and what rounding may add, and
+
+    x(s) = max over a of c(s,a) + gamma sum over s' of Pr(s'|s,a) x(s')
+
+makes v + x superharmonic: no policy earns more (at gamma = 1: no proper one). x is solved for the actions alone that
+are nearly tied; it is checked that all others lose more than they could gain by it. At gamma = 1 end components of
+allowed actions (loops that cost nothing, up to rounding) are drawn together into one state each. From below, the same
+sum along the policy. x is solved for 2 c, and it is checked that it would do for c: its own rounding is covered.
 """
 
 from __future__ import annotations
@@ -14,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.model.table import EPS, Bools, Floats, Outcomes, largest
+from mdp.model.table import EPS, Bools, Floats, Ints, Outcomes, largest
 from mdp.prediction.chain import Chain
-from mdp.prediction.evaluation import average
+from mdp.prediction.error import contraction, lost, lost_in_a_backup
 from mdp.prediction.graph import end_components
 
 if TYPE_CHECKING:
@@ -24,22 +30,68 @@ if TYPE_CHECKING:
 
 TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rounding
 NEARLY_TIED = 1e-9  # relative to the largest |v|
+LEAST = 1e-3  # of the largest c: no c is taken for less, so that x can be checked in float64
+SHORT = 0.5  # of the bound for all rows: where x is no smaller from below, it need not be looked for from above
+SMALL = 2_000  # states up to which x is looked for at gamma < 1
 
 
-def error_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Floats) -> float:
-    """max-norm bound of v* - v; `policy` (S, A) is the one that is said to attain v; inf where nothing is proven."""
-    d = largest(q) - v
-    lost = rounding(mdp, v)
-    if mdp.gamma < 1:
-        return float((np.abs(d).max() + lost) / (1 - mdp.gamma))
-    above = max(d.max(), 0.0) + lost
-    below = np.abs(average(policy, q) - v).max() + lost
-    near = NEARLY_TIED * max(np.abs(v).max(), np.abs(mdp.expected_reward).max())
-    steps = Chain(mdp, policy).solve(np.where(mdp.terminal, 0.0, 1.0)).max()
-    longest = _longest_time(mdp, mdp.admissible & (q >= v[:, None] - near - lost))
-    if above * longest > near + lost:
-        return np.inf
-    return float(max(above * longest, below * steps))
+def proven(mdp: FiniteMDP, v: Floats, policy: Ints, known: float, tolerance: float) -> tuple[Floats, float]:
+    """(q, a bound of |v* - v|); `known`: one that holds for rows that sum to 1. The sharper one where it is needed."""
+    q, rate = mdp.backup(v), contraction(mdp)
+    bound = min(known * (1 - mdp.gamma) / rate, error_bound(mdp, v, q)) if rate > 0 else np.inf
+    return q, bound if bound <= tolerance else min(bound, sharper_bound(mdp, v, q, policy))
+
+
+def error_bound(mdp: FiniteMDP, v: Floats, q: Floats) -> float:
+    """max-norm bound of v* - v by one number for all rows; inf where nothing contracts."""
+    rate = contraction(mdp)
+    return float((np.abs(largest(q) - v).max() + rounding(mdp, v)) / rate) if rate > 0 else np.inf
+
+
+def sharper_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Ints) -> float:
+    """The same, row by row and by x; `policy` (S,) is the one that is said to attain v; inf where nothing is proven."""
+    u, rate = lost(mdp, v), contraction(mdp)
+    at_once = float((np.abs(largest(q) - v) + u.max(axis=1)).max() / rate) if rate > 0 else np.inf
+    if mdp.gamma < 1 and mdp.n_states > SMALL:
+        return at_once
+    try:
+        below = _from_below(mdp, v, q, u, policy)
+        return min(at_once, max(below, _from_above(mdp, v, q, u))) if below < SHORT * at_once else at_once
+    except ValueError:  # episodes that are too long for float64
+        return at_once
+
+
+def _from_above(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats) -> float:
+    """v* - v, at most: allowed are the nearly tied actions, and those for which their x would not do."""
+    short = v[:, None] - q - u
+    near = NEARLY_TIED * float(max(np.abs(v).max(), np.abs(mdp.expected_reward).max()))
+    allowed, unit = mdp.admissible & (short <= near), 2 * (mdp.table.sums[0] + 4) * EPS
+    while True:
+        x = _largest_sum(mdp, allowed, np.maximum(-short, u))
+        gained = mdp.gamma * (mdp.table.product @ x).reshape(short.shape) - x[:, None] + unit * x.max()
+        broken = mdp.admissible & ~allowed & ~(gained <= short)
+        if not broken.any():
+            return float(x.max())
+        allowed |= broken
+
+
+def _from_below(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats, policy: Ints) -> float:
+    """v - v*, at most: v* is no less than the v of a policy."""
+    taken, states = np.zeros(mdp.admissible.shape), np.arange(mdp.n_states)
+    taken[states, policy] = ~mdp.terminal
+    c = np.where(mdp.terminal, 0.0, np.abs(q[states, policy] - v) + u[states, policy])
+    c = np.maximum(c, LEAST * c.max() * ~mdp.terminal)
+    chain = Chain(mdp, taken)
+    x = 2 * chain.solve(c)
+    return _checked(x, c + mdp.gamma * (chain.transition @ x), mdp)
+
+
+def _checked(x: Floats, least: Floats, mdp: FiniteMDP) -> float:
+    """max(x). Raises ValueError where x is not above `least` = c + gamma P x, rounding included: it proves nothing."""
+    unit = 2 * (mdp.table.sums[0] + 4) * EPS
+    if not ((x >= 0).all() and (least + unit * x <= x).all()):
+        raise ValueError("float64 cannot tell how long episodes may last")
+    return float(x.max())
 
 
 def rounding(mdp: FiniteMDP, v: Floats) -> float:
@@ -63,23 +115,15 @@ def scale(q: Floats) -> float:
     return float(np.abs(q[np.isfinite(q)]).max(initial=0.0))
 
 
-def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
-    """(a, b): `rounding` of v is a + b max|v|.
+def _largest_sum(mdp: FiniteMDP, allowed: Bools, c: Floats) -> Floats:
+    """x (S,), for the c (S, A) of allowed actions. Raises ValueError where float64 cannot solve for it.
 
-    With k outcomes of a pair at most, merged, multiplied and added up, r + gamma P v is off by (k + 1) eps (max|R| +
-    max|v|) to first order: R, not r(s,a), whose own sum may have cancelled.
+    Policy iteration; at gamma = 1 on the chain with end components drawn together, in which every policy ends.
     """
-    most, off = mdp.table.sums
-    unit = (most + 4) * EPS
-    return float(unit * mdp.table.largest_reward), float(unit + (off if off > most * EPS else 0.0))
-
-
-def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:
-    """The largest expected number of steps to the end by allowed actions, end components drawn together.
-
-    Policy iteration on the drawn-together chain, in which every policy ends.
-    """
+    c = np.maximum(c, LEAST * c[allowed].max())
     component, inside = end_components(mdp, allowed)
+    if mdp.gamma < 1:
+        component, inside = np.full(mdp.n_states, -1), np.zeros_like(allowed)
     states = np.arange(mdp.n_states)
     node = states.copy()
     in_one = component >= 0
@@ -94,22 +138,24 @@ def _longest_time(mdp: FiniteMDP, allowed: Bools) -> float:
     t = mdp.table
     used = column[t.state, t.action] >= 0
     drawn = Outcomes(node[t.state[used]], column[t.state, t.action][used], node[t.next[used]],
-                     np.ones(used.sum()), t.p[used])
-    return _most_steps(mdp, drawn, int(rank.max()) + 1)
+                     c[t.state, t.action][used], t.p[used])
+    return np.where(mdp.terminal, 0.0, _checked_sum(mdp, drawn, int(rank.max()) + 1)[node])
 
 
-def _most_steps(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> float:
+def _checked_sum(mdp: FiniteMDP, drawn: Outcomes, n_actions: int) -> Floats:
+    """x (S,) with x >= c + gamma P x, by all actions, rounding included. Raises ValueError where that fails."""
     start = np.zeros(mdp.n_states)
     start[drawn.state[0]] = 1.0
-    quotient = type(mdp)(drawn, states=range(mdp.n_states), actions=range(n_actions), gamma=1.0, start=start)
-    policy = quotient.admissible.argmax(axis=1)
+    quotient = type(mdp)(drawn, states=range(mdp.n_states), actions=range(n_actions), gamma=mdp.gamma, start=start)
+    policy, states, before = quotient.admissible.argmax(axis=1), np.arange(mdp.n_states), 0.0
     while True:
         pi = np.zeros(quotient.admissible.shape)
-        pi[np.arange(len(policy)), policy] = ~quotient.terminal
-        xi = Chain(quotient, pi).solve(np.where(quotient.terminal, 0.0, 1.0))
-        q = quotient.backup(xi)
-        own = q[np.arange(len(policy)), policy]
-        better = q.max(axis=1) > own * (1 + 1e-9)
-        if not better.any():
-            return float(xi.max())
-        policy = np.where(better, q.argmax(axis=1), policy)
+        pi[states, policy] = ~quotient.terminal
+        x = 2 * Chain(quotient, pi).solve((pi * quotient.expected_reward).sum(axis=1))
+        q = quotient.backup(x)
+        better = q.max(axis=1) > q[states, policy]
+        if not better.any() or x.sum() <= before * (1 + TIE):
+            break
+        policy, before = np.where(better, q.argmax(axis=1), policy), x.sum()
+    _checked(x, q.max(axis=1), quotient)
+    return np.asarray(x)

@@ -4,10 +4,10 @@
 
 The best action depends on the steps that are left. The table is not unrolled: one backup for each step.
 
-Rounding, proven: two values that differ by at most e have backups that differ by at most gamma e, and float64 loses at
-most a + b max|v_{t+1}| in one (`lost_in_a_backup`). So q_t and v_t are off by at most
+Rounding, proven: two values that differ by at most e have backups that differ by at most gamma (1 + b) e, and float64
+loses at most a + b max|v_{t+1}| in one (`lost_in_a_backup`; rows sum to 1 + b at most). So q_t and v_t are off by
 
-    e_t = a + b max|v_{t+1}| + gamma e_{t+1},        e_H = 0
+    e_t = a + b max|v_{t+1}| + gamma (1 + b) e_{t+1},        e_H = 0
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mdp.control.bound import lost_in_a_backup
 from mdp.control.progress import Progress
 from mdp.model.table import Bools, Floats
 from mdp.model.unrolling import checked_horizon
+from mdp.prediction.error import lost_in_a_backup
 from mdp.prediction.evaluation import check_finite
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def backward_induction(mdp: FiniteMDP, horizon: int, show: Progress) -> Within:
             q[t] = mdp.backup(v[t + 1])
         v[t] = q[t].max(axis=1)
         check_finite(mdp, v[t])
-        e = a + b * float(np.abs(v[t + 1]).max()) + mdp.gamma * e
+        e = a + b * float(np.abs(v[t + 1]).max()) + mdp.gamma * (1 + b) * e
         bound = max(bound, e)
         policy[t, states, q[t].argmax(axis=1)] = ~mdp.terminal
         best[t] = mdp.admissible & (q[t] >= v[t][:, None] - 2 * e)

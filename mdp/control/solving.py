@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mdp.control.bound import TIE, error_bound, scale
+from mdp.control.bound import TIE, proven, scale
 from mdp.control.horizon import backward_induction
 from mdp.control.howard import Found, one_hot
 from mdp.control.methods import METHODS
 from mdp.control.progress import Progress, shown
-from mdp.model.table import Bools, Floats, largest
+from mdp.control.turns import MORE_SWEEPS, swept
+from mdp.model.table import Bools, Floats, greedy, largest
+from mdp.prediction.error import check_rewards
+from mdp.prediction.evaluation import check_finite
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -62,7 +65,11 @@ def solve(
                 the step, and every array has the steps that were taken in front: v (H + 1, S), policy (H, S, A)
 
     At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
-    policy. Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon and, at
+    policy. Where float64 cannot reach the tolerance, `converged` is False and the bound says what holds: it is proven
+    for the table's numbers as they are, rounding included. At gamma = 1 a loop that earns 0 up to rounding earns 0.
+
+    Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon, rewards so
+    large that returns may overflow (above 1e305 (1 - gamma), or 1e290), where HiGHS finds no solution and, at
     gamma = 1 without a horizon, for states without a proper policy and states that can earn positive reward for ever.
 
     >>> from envs import gambler
@@ -86,15 +93,21 @@ def solve(
         if horizon is not None:
             within = backward_induction(mdp, horizon, show)
             return Solution(*within, iterations=len(within.q), converged=within.bound <= tolerance)
+        check_rewards(mdp, 1 - mdp.gamma)
         found = METHODS[method](mdp, tolerance, show)
     return _solution(mdp, found, tolerance)
 
 
 def _solution(mdp: FiniteMDP, found: Found, tolerance: float) -> Solution:
-    v, policy, iterations, bound = found
-    q = mdp.backup(v)
-    pi = one_hot(mdp, policy)
-    bound = min(bound, error_bound(mdp, v, q, pi))
+    v, policy, iterations, _ = found
+    check_finite(mdp, v)
+    q, bound = proven(mdp, v, policy, found.bound, tolerance)
+    while bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
+        w = swept(mdp, v, MORE_SWEEPS)[0]
+        q_w, closer = proven(mdp, w, greedy(mdp.backup(w)), np.inf, tolerance)
+        if not closer < bound / 2:
+            break
+        v, q, policy, bound = w, q_w, greedy(q_w), closer
     tie = 2 * bound if np.isfinite(bound) else TIE * scale(q)
     best = mdp.admissible & (q >= (largest(q) - tie)[:, None])
-    return Solution(v, q, pi, best, bound, iterations, bound <= tolerance)
+    return Solution(v, q, one_hot(mdp, policy), best, float(bound), iterations, bool(bound <= tolerance))

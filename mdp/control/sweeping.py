@@ -16,6 +16,7 @@ import numpy as np
 from mdp.control.bound import rounding
 from mdp.control.progress import Progress
 from mdp.model.table import Floats, largest
+from mdp.prediction.error import lost
 from mdp.prediction.evaluation import average
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _sweep(
         if gamma < 1:
             low, high = (gamma / (1 - gamma) * x for x in (d.min(), d.max()))
             error = (high - low) / 2
-            if error <= 0.9 * tolerance or sweeps > _enough(mdp, tolerance):
+            if error <= 0.9 * tolerance or sweeps > _enough(mdp, tolerance) or _is_rounding(mdp, Tv, error):
                 v = np.where(mdp.terminal, 0.0, Tv + (low + high) / 2)
                 return v, error + rounding(mdp, v) / (1 - gamma), sweeps
         else:
@@ -67,6 +68,12 @@ def _sweep(
             pi = pi / np.maximum(pi.sum(axis=1, keepdims=True), 1)
             for _ in range(evaluations):
                 v = average(pi, mdp.backup(v))
+
+
+def _is_rounding(mdp: FiniteMDP, v: Floats, error: float) -> bool:
+    """An error of v that float64 cannot make smaller: row by row only where the bound for all rows says so too."""
+    left = error * (1 - mdp.gamma)
+    return left <= rounding(mdp, v) and left <= float(lost(mdp, v).max())
 
 
 def _enough(mdp: FiniteMDP, tolerance: float) -> float:

@@ -17,6 +17,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
+    >>> from mdp.files.writing import replacing
     >>> with TemporaryDirectory() as folder:
     ...     with replacing(Path(folder, "x.txt")) as new:
     ...         _ = new.write_text("all of it")

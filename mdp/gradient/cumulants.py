@@ -47,8 +47,10 @@ def shape(moments: Moments, U: ArrayLike, /) -> Shape:
     third = m3 - 3 * m1 * m2 + 2 * m1**3
     fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
     spread = variance > 1e-14 * m2
-    sd = np.sqrt(np.where(spread, variance, 1.0))
-    return Shape(np.where(spread, third / sd**3, 0.0), np.where(spread, fourth / sd**4 - 3, 0.0))
+    variance = np.where(spread, variance, 1.0)
+    with np.errstate(over="ignore"):  # divided step by step: sd^4 may be below float64 where no score varies
+        skewness, kurtosis = third / variance / np.sqrt(variance), fourth / variance / variance - 3
+    return Shape(np.where(spread, skewness, 0.0), np.where(spread, kurtosis, 0.0))
 
 
 def two_sided_tail(z: ArrayLike, shape: Shape, /) -> Floats:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mdp.model.table import Floats
 from mdp.prediction.chain import Chain
-from mdp.prediction.evaluation import values, visits
+from mdp.prediction.evaluation import average, values, visits
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -50,7 +50,8 @@ def softmax_policy(mdp: FiniteMDP, preferences: ArrayLike, /) -> NDArray[Any]:
 def policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
     """dJ/dh, (S, A), exact: eta(s) pi(a|s) (q(s,a) - v(s)); 0 in terminal states and where a is not in A(s).
 
-    preferences: (S, A); terminal rows are not read. Two sparse solves, one the other's transpose.
+    preferences: (S, A); terminal rows are not read. Two sparse solves, one the other's transpose. Where the softmax
+    saturates (preferences some 745 apart) pi(a|s) underflows to 0, and with it the gradient.
     Raises ValueError as `softmax_policy` and `evaluate`.
 
     >>> from envs import short_corridor
@@ -61,8 +62,7 @@ def policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
     """
     pi = softmax_policy(mdp, preferences)
     chain = Chain(mdp, pi)
-    v, q, _ = values(chain)
-    return np.asarray(visits(chain)[:, None] * pi * advantages(mdp, v, q))
+    return np.asarray(visits(chain)[:, None] * pi * advantages(mdp, pi, values(chain).q))
 
 
 def natural_policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats:
@@ -78,13 +78,19 @@ def natural_policy_gradient(mdp: FiniteMDP, preferences: ArrayLike, /) -> Floats
     >>> natural_policy_gradient(bandit(means=(0, 1)), [[0, 0]] * 2).tolist()  # v = 1/2
     [[-0.5, 0.5], [0.0, 0.0]]
     """
-    v, q, _ = values(Chain(mdp, softmax_policy(mdp, preferences)))
-    return advantages(mdp, v, q)
+    pi = softmax_policy(mdp, preferences)
+    return advantages(mdp, pi, values(Chain(mdp, pi)).q)
 
 
-def advantages(mdp: FiniteMDP, v: Floats, q: Floats) -> Floats:
-    """q(s,a) - v(s), (S, A); 0 in terminal states and where a is not in A(s)."""
-    return np.where(mdp.admissible, q, v[:, None]) - v[:, None]
+def advantages(mdp: FiniteMDP, pi: Floats, q: Floats) -> Floats:
+    """q(s,a) - v(s), (S, A); 0 in terminal states and where a is not in A(s).
+
+    As q' - sum over a of pi q' with q' = q - q(s, likeliest action): where pi is nearly sure of an action, q - v would
+    be what rounding leaves of v; so it is right relative to itself, and with it the gradient.
+    """
+    sure = q[np.arange(len(q)), pi.argmax(axis=1)]
+    off = np.where(mdp.admissible, q, sure[:, None]) - sure[:, None]
+    return np.where(mdp.admissible, off - average(pi, off)[:, None], 0.0)
 
 
 def complex_step(mdp: FiniteMDP, preferences: ArrayLike, direction: ArrayLike, /) -> float:

@@ -99,7 +99,7 @@ def from_pairs(
     >>> m.admissible.tolist(), solve(m).v.round(10).tolist()
     ([[True, True], [True, False]], [-8.5714285714, -20.0])
     """
-    P = sparse.csr_array(P, dtype=np.float64) if sparse.issparse(P) else reals(P, "P")
+    P = _sparse(P) if sparse.issparse(P) else reals(P, "P")
     R = reals(R, "R")
     if P.ndim != 2 or R.shape != P.shape[:1]:
         raise ValueError(f"P has shape {P.shape} and R {R.shape}; they must be (L, S) and (L,), for L pairs")
@@ -126,6 +126,13 @@ def from_pairs(
 
 
 # ---- shapes ----
+
+
+def _sparse(x: Any, *, copy: bool = False) -> sparse.csr_array[Any]:
+    """By rows, as float64. Raises ValueError for complex numbers."""
+    if x.dtype.kind == "c":
+        raise ValueError(f"a sparse matrix holds {x.dtype}; probabilities and rewards are real numbers")
+    return sparse.csr_array(x, dtype=np.float64, copy=copy)
 
 
 def _is_sparse(P: Any) -> bool:
@@ -156,9 +163,9 @@ def _sizes(P: Any) -> tuple[int, int]:
 def _one_matrix(P: Any) -> sparse.csr_array[Any]:
     """(S A, S), row s A + a, canonical and without zeros; a copy."""
     if sparse.issparse(P):
-        return _canonical(sparse.csr_array(P, dtype=np.float64, copy=True))
+        return _canonical(_sparse(P, copy=True))
     if _is_sparse(P):
-        return _canonical(_interleaved([sparse.csr_array(x, dtype=np.float64) for x in P]))
+        return _canonical(_interleaved([_sparse(x) for x in P]))
     dense = reals(P, "P", copy=True)
     dense = dense.reshape(-1, len(dense))
     if np.count_nonzero(dense) < dense.size:
@@ -194,7 +201,7 @@ def _rewards(R: Any, P: sparse.csr_array[Any], shape: tuple[int, int]) -> Floats
     if _is_sparse(R):
         if _sizes(R) != shape:
             raise ValueError(f"R has the sizes {_sizes(R)}, P has {shape} states and actions")
-        return _picked(_interleaved([sparse.csr_array(x, dtype=np.float64) for x in R]), P)
+        return _picked(_interleaved([_sparse(x) for x in R]), P)
     R = reals(R, "R")
     if R.shape not in (known := ((S,), (S, A), (S, A, S))):
         raise ValueError(f"R has shape {R.shape}; it may be {', '.join(map(str, known))}")

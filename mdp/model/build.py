@@ -213,10 +213,10 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) ->
     p, after, reward, terminated = (np.fromiter(x, float, len(x)) for x in columns)
     s = np.repeat(np.fromiter(P, np.int64, n), np.fromiter(map(len, P.values()), np.int64, n))
     a = np.fromiter(chain.from_iterable(P.values()), np.int64, len(listed))
-    after = np.where(terminated != 0, n, after)
-    if not ((after >= 0) & (after <= n) & (after == np.floor(after))).all():
+    goes_on = terminated == 0
+    if not ((after >= 0) & (after < n) & (after == np.floor(after)))[goes_on].all():
         raise ValueError
-    return Outcomes(s.repeat(counts), a.repeat(counts), after.astype(np.int64), reward, p)
+    return Outcomes(s.repeat(counts), a.repeat(counts), np.where(goes_on, after, n).astype(np.int64), reward, p)
 
 
 def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:
@@ -233,7 +233,7 @@ def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:
                     raise ValueError(
                         f"P[{s!r}][{a!r}] has the outcome {outcome!r}; it must be (p, s', r, terminated)"
                     ) from None
-                named = ("state", s, n), ("action", a, n_actions), ("state", n if terminated else after, n + 1)
-                for what, x, size in named:
+                going = [] if terminated else [("state", after, n)]
+                for what, x, size in [("state", s, n), ("action", a, n_actions), *going]:
                     if x not in range(size):
                         raise ValueError(f"P[{s!r}][{a!r}] names the {what} {x!r}; there are 0 .. {size - 1}")

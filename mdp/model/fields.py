@@ -69,7 +69,8 @@ def observations(fields: Mapping[str, Any]) -> Any:
         raise WrongField("seen_as", f"'seen_as' is {reprlib.repr(kind)}, which is no kind of number")
     try:
         plain = np.asarray(given)
-        seen = plain if kind is None else plain.astype(kind)
+        with np.errstate(all="ignore"):  # what does not fit is seen below
+            seen = plain if kind is None else plain.astype(kind)
     except (TypeError, ValueError, OverflowError) as error:
         raise WrongField("observations", f"observations must be an array of finite numbers: {error}") from None
     if not np.array_equal(seen, plain):

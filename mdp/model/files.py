@@ -12,7 +12,6 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
 from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,10 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
     arrays = mdp.table.columns()._asdict() | {"start": mdp.start, "observations": mdp.observations}
     with replacing(path) as new:
         if path.suffix == ".npz":
-            _write_npz(new, {"head": np.array(json.dumps(head))} | arrays)
+            named: dict[str, Any] = {"head": np.array(json.dumps(head))} | arrays
+            np.savez_compressed(new, **named)
+            if not readable(sum(x.nbytes for x in named.values()), new.stat().st_size - SLACK):
+                np.savez(new, **named)  # `load` would take what packs so well for a trap
         else:
             if mdp.observations.dtype == np.longdouble:
                 raise ValueError(f"json cannot hold observations of the kind {mdp.observations.dtype}: take .npz")
@@ -57,13 +59,6 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
             lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in (head | listed).items())
             new.write_text("{\n" + ",\n".join(lines) + "\n}\n")
         _check_pairs(mdp.n_states, mdp.n_actions, new.stat().st_size)
-
-
-def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Compressed, but for what would become so small that `load` took it for a trap."""
-    np.savez_compressed(path, **arrays)
-    if not readable(sum(x.nbytes for x in arrays.values()), path.stat().st_size - SLACK):
-        np.savez(path, **arrays)
 
 
 def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:

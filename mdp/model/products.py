@@ -44,8 +44,13 @@ def _rows(P: sparse.csr_array[Any], first: int, last: int) -> sparse.csr_array[A
 
 def spread(P: Any) -> Any:
     """P, on all cores where that is worth it; anything but a sparse matrix by rows as it is."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Spread(P, cores) if cores > 1 and sparse.issparse(P) and P.nnz >= WORTH else P
+    n = cores()
+    return Spread(P, n) if n > 1 and sparse.issparse(P) and P.nnz >= WORTH else P
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

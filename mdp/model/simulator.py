@@ -120,7 +120,8 @@ class _Exploration:
                 missing.remove(at.label)
             if not missing:
                 return start
-        raise ValueError(f"start names the state {missing.pop()!r}; no reset(seed=0), ..., {RESETS - 1:,} leads there")
+        first = next(s for s in start if s in missing)
+        raise ValueError(f"start names the state {first!r}; no reset(seed=0), ..., {RESETS - 1:,} leads there")
 
     def run(self, max_states: int) -> None:
         """Take every action in every state, twice."""

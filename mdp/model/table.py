@@ -10,8 +10,10 @@ are the same arrays. R may be random given s': that is two outcomes with one s' 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +29,7 @@ Label = Hashable
 _T = TypeVar("_T", bound=np.generic)
 
 EPS = float(np.finfo(np.float64).eps)
+SMALLEST = float(np.finfo(np.float64).tiny)  # more than what is lost where products underflow
 MOST_INT32 = np.iinfo(np.int32).max
 TINY = 1 << 17  # entries of a matrix that is kept in full, be it as sparse as it may
 
@@ -163,11 +166,29 @@ class Table:
         return max(float(self.rewards.max(initial=0.0)), -float(self.rewards.min(initial=0.0)))
 
     @cached_property
+    def reward_size(self) -> Floats:
+        """sum over s' and r of |r| p(s',r|s,a), (S, A): how large the terms of r(s,a) are."""
+        if self.rewards.ndim == 2:
+            return frozen(np.abs(self.rewards))
+        return frozen(self.totals(self.p * np.abs(self.rewards)).reshape(self.shape))
+
+    @cached_property
+    def excess(self) -> float:
+        """By how much the probabilities of a pair exceed 1, at most: their exact sum, rounded once."""
+        p = self.p.tolist()
+        return max((excess(p[i:j]) for i, j in pairwise(self.starts.tolist())), default=0.0)
+
+    @cached_property
     def sums(self) -> tuple[int, float]:
         """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
         present = self.total[self.counts > 0] if (self.counts == 0).any() else self.total
         off = max(1 - present.min(initial=1.0), present.max(initial=1.0) - 1)
         return int(self.counts.max(initial=0)), float(off)
+
+
+def excess(p: list[float]) -> float:
+    """max(0, sum of p - 1): the exact sum, rounded once."""
+    return max(0.0, math.fsum([-1.0, *p]))
 
 
 def frozen(array: NDArray[_T]) -> NDArray[_T]:

@@ -54,6 +54,8 @@ CHART: Any = {
     "axes.axisbelow": True,
 }
 
+UNDATED: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # no metadata that change
+
 
 def styled(draw: Callable[Given, Result]) -> Callable[Given, Result]:
     """The style for everything that a function draws, and for nothing else."""
@@ -99,6 +101,9 @@ def panels(
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a PNG, SVG or PDF, by the ending (PNG where there is none), whole or not at all."""
-    with replacing(path) as new:
-        figure.savefig(new, format=Path(path).suffix[1:] or "png")
+    """Write a PNG, SVG or PDF, by the ending (else PNG): whole or not at all, and each time the same bytes."""
+    from matplotlib import rc_context
+
+    kind = Path(path).suffix[1:] or "png"
+    with replacing(path) as new, rc_context({"svg.hashsalt": "exactrl"}):
+        figure.savefig(new, format=kind, metadata=UNDATED.get(kind))

@@ -100,9 +100,14 @@ class Chain:
         t = self.mdp.table
         return t.spread(self.policy) * t.p
 
+    @cached_property
+    def lengths(self) -> Floats:
+        """The steps of an episode from each state, (S,), expected and discounted; 1 in terminal states."""
+        return np.asarray(np.abs(self.solve(np.ones(self.mdp.n_states, self.policy.dtype))))
+
     def _check_lengths(self) -> None:
         """Raises ValueError where an episode is so long that no digit of a solve could be trusted."""
-        steps = np.abs(self.solve(np.ones(self.mdp.n_states, self.policy.dtype)))
+        steps = self.lengths
         if not (steps < LONGEST).all():
             s = int(np.argmax(np.where(np.isnan(steps), np.inf, steps)))
             raise ValueError(

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from mdp.model.table import Floats, largest
 from mdp.model.unrolling import checked_horizon
 from mdp.prediction.chain import Chain, checked_policy
+from mdp.prediction.error import evaluation_bound, lost_in_a_backup, policy_off
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -30,22 +31,24 @@ class _Values(NamedTuple):
 class Evaluation(_Values):
     """v (S,), q (S, A) and J = sum over s of start(s) v(s). q is -inf where a is not in A(s), 0 in terminal states.
 
-    residual: max over s of |r_pi + gamma P_pi v - v|; at gamma < 1 v is within residual / (1 - gamma) of v_pi, and what
-    rounding adds to the residual itself.
+    residual: max over s of |r_pi + gamma P_pi v - v|, as float64 has it.
+    bound: max-norm error of v, proven, rounding included; inf where nothing is proven. About eps max|v| / (1 - gamma),
+    or eps max|v| times the length of an episode: the nearer to 1 gamma is, the fewer digits are left.
 
     Within H steps v is (H + 1, S) and q (H, S, A), by the steps that were taken, and J is that of v[0].
     """
 
     residual: float
+    bound: float
 
-    def __new__(cls, v: Floats, q: Floats, objective: float, residual: float) -> Self:
+    def __new__(cls, v: Floats, q: Floats, objective: float, residual: float, bound: float) -> Self:
         self = super().__new__(cls, v, q, objective)
-        self.residual = residual
+        self.residual, self.bound = residual, bound
         return self
 
-    def __getnewargs__(self) -> tuple[Floats, Floats, float, float]:
+    def __getnewargs__(self) -> tuple[Floats, Floats, float, float, float]:
         """What copies and pickles are made from."""
-        return (*self, self.residual)
+        return (*self, self.residual, self.bound)
 
 
 def evaluate(mdp: FiniteMDP, policy: ArrayLike, /, *, horizon: int | None = None) -> Evaluation:
@@ -80,29 +83,35 @@ def _within(mdp: FiniteMDP, policy: ArrayLike, H: int) -> Evaluation:
     if given.ndim == 3 and len(given) != H:
         raise ValueError(f"the policy has shape {given.shape}, not (S, A) or (H, S, A) = {(H, S, A)}")
     pis = [checked_policy(mdp, pi) for pi in (given if given.ndim == 3 else [given])]
-    v, q = np.zeros((H + 1, S)), np.empty((H, S, A))
+    v, q, e, bound = np.zeros((H + 1, S)), np.empty((H, S, A)), 0.0, 0.0
+    (a, b), off = lost_in_a_backup(mdp), max(policy_off(mdp, pi) for pi in pis)
     for t in reversed(range(H)):
         with np.errstate(over="ignore", invalid="ignore"):
             q[t] = mdp.backup(v[t + 1])
             v[t] = average(pis[t % len(pis)], q[t])
         check_finite(mdp, v[t])
-    return Evaluation(v, q, float(mdp.start @ v[0]), residual=0.0)  # by construction
+        e = (1 + off) * (a + (b + off) * float(np.abs(v[t + 1]).max()) + mdp.gamma * (1 + b) * e)
+        bound = max(bound, e)
+    return Evaluation(v, q, float(mdp.start @ v[0]), residual=0.0, bound=bound)  # residual: by construction
 
 
 def values(chain: Chain) -> Evaluation:
     """`evaluate` with a chain that is there already."""
+    mdp = chain.mdp
     with np.errstate(over="ignore", invalid="ignore"):
-        v = chain.solve(average(chain.policy, chain.mdp.expected_reward))
-    check_finite(chain.mdp, v)
-    q = chain.mdp.backup(v)
-    return Evaluation(v, q, float(chain.mdp.start @ v), residual=float(np.abs(average(chain.policy, q) - v).max()))
+        v = chain.solve(average(chain.policy, mdp.expected_reward))
+        check_finite(mdp, np.where(np.isfinite(np.abs(v) + mdp.table.largest_reward), v, np.inf))  # and so is q
+        q = mdp.backup(v)
+        d = average(chain.policy, q) - v
+        bound = evaluation_bound(chain, v, d)
+    return Evaluation(v, q, float(mdp.start @ v), float(np.abs(d).max()), bound)
 
 
-def check_finite(mdp: FiniteMDP, v: Floats) -> None:
+def check_finite(mdp: FiniteMDP, v: Floats, what: str = "v") -> None:
     """Raises ValueError, with the state, where a value is not finite."""
     if not np.isfinite(v).all():
         s = mdp.states[int(np.argmax(~np.isfinite(v)))]
-        raise ValueError(f"v of state {s!r} is {v[~np.isfinite(v)][0]}: the rewards are too large for float64")
+        raise ValueError(f"{what} of state {s!r} is {v[~np.isfinite(v)][0]}: the rewards are too large for float64")
 
 
 def occupancy(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
@@ -122,7 +131,7 @@ def occupancy(mdp: FiniteMDP, policy: ArrayLike, /) -> Floats:
 
 def visits(chain: Chain) -> Floats:
     """`occupancy` with a chain that is there already."""
-    return np.where(chain.mdp.terminal, 0.0, chain.solve(chain.mdp.start, transposed=True))
+    return np.where(chain.mdp.terminal, 0.0, np.maximum(chain.solve(chain.mdp.start, transposed=True), 0.0))
 
 
 def sweeps(mdp: FiniteMDP, policy: ArrayLike | None = None, /) -> Iterator[Floats]:

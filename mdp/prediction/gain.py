@@ -23,10 +23,11 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from mdp.model.table import Floats, Ints
+from mdp.model.table import EPS, Floats, Ints
+from mdp.prediction.censoring import Censored, rooted
 from mdp.prediction.chain import checked_policy
 from mdp.prediction.evaluation import average
-from mdp.prediction.linear import Solver
+from mdp.prediction.linear import DENSE, Solver
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -97,18 +98,38 @@ class Walk:
 
     def stationary(self, closed: Ints) -> Floats:
         """mu of a recurrent class, (the number of its nodes,)."""
+        if len(closed) <= DENSE:
+            return Censored(self._moves[closed][:, closed].toarray()).stationary()
         return _rooted(self.laplacian[closed][:, closed], 0)[1]
 
     def average_reward(self, closed: Ints) -> AverageReward:
         """The gain and the bias of a chain with this recurrent class alone.
 
-        Solved for differences to its most visited node: to one that is hardly ever seen they would be large.
+        Solved for differences to its most visited node: to one that is hardly ever seen they would be large. Raises
+        ValueError where float64 could not tell the gain.
         """
-        k = int(closed[np.argmax(self.stationary(closed))])
-        solver, mu = _rooted(self.laplacian, k)
-        x = solver.solve(self.r)
-        gain, x[k] = float(x[k]), 0.0
-        return AverageReward(gain, np.append(x - mu @ x, 0.0)[self.node])
+        visits = self.stationary(closed)
+        k, x = int(closed[np.argmax(visits)]), np.zeros(self.n)
+        if self.n <= DENSE:
+            censored, order = rooted(self._moves.toarray(), k)
+            with np.errstate(over="ignore", invalid="ignore"):
+                gain, x[order] = censored.average_reward(self.r[order])
+        else:
+            x = _rooted(self.laplacian, k)[0].solve(self.r)
+            gain, x[k] = float(x[k]), 0.0
+            self._check_gain(gain, x)
+        if not (np.isfinite(gain) and np.isfinite(x).all()):
+            raise ValueError("the average reward is not finite: rewards, or the times between them, are too large")
+        return AverageReward(gain, np.append(x - visits @ x[closed], 0.0)[self.node])
+
+    def _check_gain(self, gain: float, x: Floats) -> None:
+        """Raises ValueError where r - (I - P) x, whose extremes hold the gain, may be off it by 1e-3 of max|r|."""
+        off = np.abs(self.r - self.laplacian @ x - gain).max() + EPS * (abs(self.laplacian) @ np.abs(x)).max()
+        if not off <= 1e-3 * np.abs(self.r).max():
+            raise ValueError(
+                f"the average reward {gain:.6g} may be off by {off:.2g}: parts of the chain are left too rarely for "
+                f"float64; join them, or take their gains apart"
+            )
 
     def named(self, nodes: Ints) -> str:
         """The states of some nodes: "{'a', 'b'}"."""

@@ -13,7 +13,8 @@ def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = Non
     """G_t for every t; `rewards[..., t]` is R_{t+1}. Time is the last axis, and the shape is kept.
 
     mask: bool, like rewards; False where an episode had ended: the reward there is not read and G is 0.
-    Raises ValueError for a mask of another shape, and for gamma outside [0, 1].
+    Raises ValueError for a mask of another shape, gamma outside [0, 1], and where a return is too large for float64.
+    By Horner's rule: G_t is right to about 2 (T - t) eps times the sum of |gamma^k R|.
 
     >>> from mdp import returns_to_go
     >>> returns_to_go([-1, 2, 6, 3, 2], gamma=0.5).tolist()  # Sutton & Barto, Exercise 3.8
@@ -29,13 +30,16 @@ def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = Non
         if np.shape(mask) != G.shape:
             raise ValueError(f"mask has shape {np.shape(mask)}, rewards {G.shape}")
         G = np.where(mask, G, 0.0)
-    for t in reversed(range(G.shape[-1] - 1)):
-        G[..., t] += gamma * G[..., t + 1]
-    return G
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in reversed(range(G.shape[-1] - 1)):
+            G[..., t] += gamma * G[..., t + 1]
+    return _checked(G)
 
 
 def discounted_return(rewards: ArrayLike, gamma: float) -> Floats:
     """G_0 = sum over t of gamma^t R_{t+1}; time is the last axis and is summed away. 0 for no rewards.
+
+    Raises ValueError as `returns_to_go`.
 
     >>> from mdp import discounted_return
     >>> float(discounted_return([-1, 2, 6, 3, 2], gamma=0.5))  # Sutton & Barto, Exercise 3.8
@@ -44,4 +48,11 @@ def discounted_return(rewards: ArrayLike, gamma: float) -> Floats:
     R = np.asarray(rewards, dtype=np.float64)
     if R.ndim == 0:
         raise ValueError("rewards need a time axis: rewards[..., t] is R_{t+1}")
-    return np.asarray(R @ np.float64(checked_gamma(gamma)) ** np.arange(R.shape[-1]))
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        return _checked(np.asarray(R @ np.float64(checked_gamma(gamma)) ** np.arange(R.shape[-1])))
+
+
+def _checked(G: Floats) -> Floats:
+    if not np.isfinite(G).all():
+        raise ValueError("a return is not finite: the rewards are too large for float64, or not finite themselves")
+    return G

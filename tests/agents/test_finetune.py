@@ -30,7 +30,7 @@ from agents.cli.language.train import Run, Settings, summary
 from agents.learning import History
 from agents.learning.checkpoints import Checkpoints, generator_of
 from agents.learning.processes import Alone
-from agents.learning.training import COLUMNS
+from agents.learning.training import COLUMNS, TIMES
 from tests.agents.models import save, small
 from tests.agents.problems import MDPS, seeded, tabular
 from tests.agents.process_worker import ONE_THREAD, SETTINGS, SMALL, exactrl, exactrl_in_a_process
@@ -38,7 +38,6 @@ from tests.agents.process_worker import ONE_THREAD, SETTINGS, SMALL, exactrl, ex
 pytest.importorskip("transformers")
 TRAIN = ("train", "--model", "model", *SMALL)
 KILLED = -signal.SIGKILL
-TIMES = {name for name in COLUMNS if name.endswith("_s")}
 OWN = '{"prompt": "12", "answer": 3}\n{"prompt": [{"role": "user", "content": "345"}], "answer": "e"}\n'
 
 
@@ -86,9 +85,9 @@ def refused(*arguments: str) -> str:
     return error
 
 
-def rows(folder: Path, leave_out: set[str] = TIMES) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open() as file:
-        return [{k: x for k, x in row.items() if k not in leave_out} for row in csv.DictReader(file)]
+def rows(folder: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
+    with (folder / name).open() as file:
+        return list(csv.DictReader(file))
 
 
 def updates(folder: Path) -> list[str]:
@@ -101,7 +100,7 @@ def parameters(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_bits(folder: Path, expected: Path) -> None:
-    """The model, and every number of the metrics that is no time."""
+    """The model, and every number of the metrics."""
     assert (folder / "model/model.safetensors").read_bytes() == (expected / "model/model.safetensors").read_bytes()
     assert rows(folder) == rows(expected)
 
@@ -113,7 +112,7 @@ def test_files() -> None:
     code, printed, error = exactrl(*TRAIN, "--updates", "3", "--out", "a/b")
     assert (code, error) == (0, "")
     folder = Path("a/b")
-    names = {"checkpoints", "metrics.csv", "model", "tensorboard", "training.png"}
+    names = {"checkpoints", "manifest.json", "metrics.csv", "model", "tensorboard", "times.csv", "training.png"}
     assert {path.name for path in folder.iterdir()} == names
     assert "model on digits by rloo, KL 0.05: 2 prompts x 4 completions of at most 5 tokens" in printed
     assert "mean reward of the first 1 updates 0." in printed
@@ -125,23 +124,25 @@ def test_files() -> None:
 def test_metrics_and_tensorboard() -> None:
     """One row for each update; TensorBoard has the same numbers in float32."""
     trained("--updates", "3", "--out", "a")
-    noted = rows(Path("a"), leave_out=set())
+    noted, times = rows(Path("a")), rows(Path("a"), "times.csv")
     assert tuple(noted[0]) == COLUMNS
+    assert tuple(times[0]) == ("update", *TIMES)
     assert [int(row["update"]) for row in noted] == [0, 1, 2, 3]
     assert [int(row["episodes"]) for row in noted] == [0, 8, 16, 24]
-    for row in noted[1:]:
+    for row, took in zip(noted[1:], times[1:], strict=True):
         assert 0 <= float(row["sampled_return"]) <= 1
         assert float(row["entropy"]) > 0
         assert float(row["gradient_norm"]) > 0
-        assert all(float(row[name]) > 0 for name in TIMES)
+        assert all(float(took[name]) > 0 for name in TIMES)
     assert abs(float(noted[1]["kl"])) < 1e-6
     assert float(noted[3]["kl"]) > 1e-3
     board = EventAccumulator("a/tensorboard").Reload()
-    assert set(board.Tags()["scalars"]) == set(COLUMNS) - {"update", "J"}
-    for name in set(COLUMNS) - {"update", "J"}:
+    every = [row | took for row, took in zip(noted[1:], times[1:], strict=True)]
+    assert set(board.Tags()["scalars"]) == set(every[0]) - {"update", "J"}
+    for name in set(every[0]) - {"update", "J"}:
         events = board.Scalars(name)
         assert [event.step for event in events] == [1, 2, 3]
-        assert [event.value for event in events] == pytest.approx([float(row[name]) for row in noted[1:]], rel=1e-6)
+        assert [event.value for event in events] == pytest.approx([float(row[name]) for row in every], rel=1e-6)
 
 
 def test_the_model_that_is_written_is_the_one_that_was_trained() -> None:
@@ -538,7 +539,7 @@ def test_ctrl_c(ready: ForkServerContext, whole: Callable[[int], Path]) -> None:
     assert len(rows(folder)) == stopped + 1
     log = Path("log.txt").read_text()
     assert log.endswith("exactrl: interrupted\n")
-    assert "wrote a/metrics.csv and a/training.png and a/checkpoints\n" in log
+    assert "wrote a/metrics.csv and a/training.png and a/checkpoints and a/manifest.json\n" in log
     assert not (folder / "model").exists()
     trained(*once, "--out", "a", "--resume")
     assert_same_bits(folder, whole(40))
@@ -571,7 +572,7 @@ def test_ctrl_c_in_the_first_update(signals: int, expected: list[str]) -> None:
 
 def history(updates: int, **changes: float) -> History:
     numbers = {"sampled_return": 0.5, "standard_error": 0.1, "kl": 0.01, "entropy": 2.0, "mean_length": 3.0}
-    noted = dict.fromkeys(COLUMNS, 0.25) | numbers | changes
+    noted = dict.fromkeys(COLUMNS + TIMES, 0.25) | numbers | changes
     return History([noted | {"update": k, "episodes": 8 * k} for k in range(updates + 1)])
 
 

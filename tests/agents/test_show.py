@@ -94,7 +94,7 @@ def test_show(
     ending, folder = ("svg", Path("a/b")) if "svg" in arguments else ("png", Path())
     stem = f"exactrl-show-{arguments[0].removeprefix('exactrl/')}"
     paths = [folder / f"{stem}{part}.{ending}" for part in files]
-    assert sorted(folder.glob("exactrl-*")) == sorted(paths)
+    assert sorted(folder.glob(f"exactrl-*.{ending}")) == sorted(paths)
     printed = capsys.readouterr().out
     for path in paths:
         assert str(path) in printed

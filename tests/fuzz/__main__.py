@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE, BUILD = Path(__file__).parent / "fuzzing.md", ROOT / "build" / "fuzz"
+SHM = Path("/dev/shm")  # files in memory: 200 a second are written
 EDGES, DONE = re.compile(r"cov: (\d+) ft: (\d+)"), re.compile(r"#(\d+)\s")
 
 
@@ -35,8 +37,10 @@ def fuzzed(name: str, runs: int, seed: int) -> dict[str, Any]:
     findings.write_text("")
     command = [sys.executable, "-m", "tests.fuzz.child", name, str(runs), str(seed), str(findings), str(folder)]
     began = time.perf_counter()
-    ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as scratch:
+        ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": scratch},
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               check=False)  # fmt: skip
     found = [json.loads(line) for line in findings.read_text().splitlines()]
     if ended.returncode:
         kind = f"the process ended with exit code {ended.returncode}"

@@ -16,15 +16,15 @@ from mdp import FiniteMDP, evaluate
 SECONDS = 10.0  # for one input, on a machine that has other things to do
 ROOM, TIMES = 32 << 20, 10  # bytes that one input may take, and times its size
 TRACED = 32  # one input in so many has its memory measured
-SHM = Path("/dev/shm")
-FOLDER = Path(tempfile.mkdtemp(prefix="exactrl-fuzz-", dir=SHM if SHM.is_dir() else None))
+SCRATCH = tempfile.TemporaryDirectory(prefix="exactrl-fuzz-")  # gone when the process ends
+FOLDER = Path(SCRATCH.name)
 
 
 class Finding(AssertionError):
     """An input that was neither refused with words nor sound."""
 
 
-def judged(target: Callable[[bytes], None], data: bytes) -> None:
+def judged(target: Callable[[bytes], object], data: bytes) -> None:
     """Call the target; raises what it raises, and Finding for too much time or memory.
 
     Which inputs are measured follows from the bytes, so that a finding is found again.

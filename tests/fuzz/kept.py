@@ -84,7 +84,8 @@ def npy(x: Any, shape: str | None = None, kind: str | None = None, header: bytes
         order = {"descr": x.dtype.str if kind is None else kind, "fortran_order": False, "shape": x.shape}
         text = repr(order) if shape is None else repr(order).replace(repr(x.shape), shape)
         header = text.encode("latin-1", "replace") + b"\n"
-    return b"\x93NUMPY\1\0" + struct.pack("<H", min(len(header), 65535)) + header + x.tobytes()
+    raw: bytes = x.tobytes()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", min(len(header), 65535)) + header + raw
 
 
 def archive(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -17,15 +17,15 @@ class Target(NamedTuple):
 
 
 TARGETS = {
-    "from_outcomes": Target(tables.outcomes, tables.SEEDS, 0.14),
-    "from_arrays": Target(tables.dense, tables.SEEDS, 0.14),
-    "from_arrays sparse": Target(tables.sparse_arrays, tables.SEEDS, 0.10),
-    "from_pairs": Target(tables.pairs, tables.SEEDS, 0.12),
-    "from_gymnasium": Target(tables.gymnasium, tables.SEEDS, 0.12),
-    "from_function": Target(tables.function, tables.SEEDS, 0.12),
-    "load json": Target(kept.json_file, kept.seeds(".json"), 0.10),
-    "load npz": Target(kept.npz_file, kept.seeds(".npz"), 0.04),
-    "prompts": Target(texts.jsonl, texts.PROMPTS, 0.10),
+    "from_outcomes": Target(tables.outcomes, tables.SEEDS, 0.07),
+    "from_arrays": Target(tables.dense, tables.SEEDS, 0.07),
+    "from_arrays sparse": Target(tables.sparse_arrays, tables.SEEDS, 0.07),
+    "from_pairs": Target(tables.pairs, tables.SEEDS, 0.07),
+    "from_gymnasium": Target(tables.gymnasium, tables.SEEDS, 0.07),
+    "from_function": Target(tables.function, tables.SEEDS, 0.07),
+    "load json": Target(kept.json_file, kept.seeds(".json"), 0.25),
+    "load npz": Target(kept.npz_file, kept.seeds(".npz"), 0.03),
+    "prompts": Target(texts.jsonl, texts.PROMPTS, 0.28),
     "checkpoints": Target(texts.checkpoint, texts.CHECKPOINTS, 0.01),
     "command line": Target(commands.arguments_of_the_command_line, commands.SEEDS, 0.01),
 }

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
+import zlib
 
+import numpy as np
 import pytest
 
-from tests.fuzz.checks import Finding, judged
+from mdp import FiniteMDP
+from mdp.model.table import Table
+from tests.fuzz.checks import TRACED, Finding, check_sound, judged, refused
 from tests.fuzz.draw import mutated
 from tests.fuzz.targets import TARGETS
 
@@ -46,20 +50,22 @@ def test_nothing_is_found(name: str) -> None:
         logging.disable(logging.NOTSET)
 
 
-def test_the_judge_sees_time_memory_and_silence() -> None:
-    def takes(size: int) -> None:
-        bytes(size)
+def test_the_judge_sees_time_memory_and_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = next(data for data in (bytes([k]) for k in range(256)) if zlib.crc32(data) % TRACED == 0)
+    judged(lambda _: len(bytearray(20 << 20)), traced)
+    with pytest.raises(Finding, match=r"it took \d\d,\d\d\d,\d\d\d bytes for 1"):
+        judged(lambda _: len(bytearray(40 << 20)), traced)
+    monkeypatch.setattr("tests.fuzz.checks.SECONDS", 0.0)
+    with pytest.raises(Finding, match=r"it took 0\.\d s"):
+        judged(lambda _: None, b"")
+    with pytest.raises(Finding, match="ValueError without a word"):
+        refused(ValueError(" "))
 
-    at = next(data for data in (bytes([k]) for k in range(256)) if _traced(data))
-    with pytest.raises(Finding, match=r"it took \d\d\d,\d\d\d,\d\d\d bytes for 1"):
-        judged(lambda _: takes(200 << 20), at)
-    judged(lambda _: takes(20 << 20), at)
 
-
-def _traced(data: bytes) -> bool:
-    seen = []
-    try:
-        judged(lambda _: seen.append(bytearray(100 << 20)), data)
-    except Finding:
-        return True
-    return False
+def test_the_judge_sees_what_is_not_sound() -> None:
+    m = FiniteMDP.from_outcomes({("s", "a"): [(0.5, "s", 1), (0.5, "e", 0)]}, gamma=0.9)
+    check_sound(m)
+    for p, what in (([0.5, 0.25], "does not sum"), ([-0.5, 1.5], "is none"), ([0.5, np.nan], "is none")):
+        m.table = Table(m.table.shape, m.table.starts, m.table.after, np.array(p), m.table.rewards)
+        with pytest.raises(Finding, match=what):
+            check_sound(m)

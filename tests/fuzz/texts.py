@@ -58,7 +58,7 @@ ROW = dict.fromkeys(COLUMNS, 0.5) | {"loss": math.nan}
 def _agent() -> tuple[SoftmaxPolicy, torch.optim.Optimizer]:
     policy = SoftmaxPolicy(TabularPreferences(TWO)).double()
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.1)
-    sum((p**2 + p).sum() for p in policy.parameters()).backward()
+    torch.stack([(p**2 + p).sum() for p in policy.parameters()]).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return policy, optimizer
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import envs
-from mdp import best_baselines, evaluate, reinforce_moments, softmax_policy
+from mdp import FiniteMDP, best_baselines, evaluate, reinforce_moments, softmax_policy
 from tests.worlds import assert_close, random_mdp, random_preferences, tied_right
 
 ESTIMATORS: list[dict[str, Any]] = [{}, {"to_go": False}, {"discounted": False}]
@@ -60,6 +60,12 @@ def test_the_corridor() -> None:
     assert_close(best.state, [-40 / 3, -11, -12, 0])
     for b, variance in ((best.constant, 830 / 3), (best.state, 820 / 3)):
         assert_close(reinforce_moments(mdp, h, baseline=b).along(U)[1], variance)
+
+
+def test_no_baseline_matters_where_nothing_is_chosen() -> None:
+    only = FiniteMDP.from_outcomes({("s", "a"): [(1.0, "end", 1.0)]}, gamma=0.9)
+    best = best_baselines(only, np.zeros((2, 1)))
+    assert (best.constant, best.state.tolist()) == (0.0, [0.0, 0.0])
 
 
 def test_many_columns_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

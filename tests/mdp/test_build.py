@@ -188,10 +188,11 @@ ENDS = [False, False, False, True]
         ((1, 0, 2), np.nan, None, r"p\(\.\|s='y', a='l'\) has the probability nan"),
         ((3, 1, 0), 1.0, ENDS, r"state 'goal' is given as terminal, but action 'r' leads to state 'x'"),
         ((3, 1, 3), 0.5, ENDS, r"state 'goal' is given as terminal, .* with probability 0\.5"),
+        ((3, 1, [3, 2]), [0.25, 0.75], ENDS, r"action 'r' leads to state 'z' with probability 0\.75 and reward 0;"),
         ((3, 1, 3), np.nan, ENDS, r"state 'goal' is given as terminal, .* with probability nan"),
     ],
 )
-def test_bad_rows(where: tuple[int, ...], value: float, terminal: list[bool] | None, message: str) -> None:
+def test_bad_rows(where: tuple[Any, ...], value: Any, terminal: list[bool] | None, message: str) -> None:
     P, R = corridor_arrays()
     P[where] = value
     with pytest.raises(ValueError, match=message):
@@ -210,6 +211,7 @@ def test_a_terminal_state_that_pays() -> None:
     [
         ({"P": np.ones((4, 2, 3))}, r"P has shape \(4, 2, 3\), not \(S, A, S\)"),
         ({"P": np.eye(4)}, r"P has shape \(4, 4\), not \(S, A, S\)"),
+        ({"P": sparse.csr_array((9, 4))}, r"P has shape \(9, 4\), not \(S A, S\)"),
         ({"P": [sparse.eye_array(4), sparse.eye_array(3)]}, "needs one .S, S. for each action"),
         ({"R": np.zeros(3)}, r"R has shape \(3,\); it may be \(4,\), \(4, 2\), \(4, 2, 4\)"),
         ({"R": [sparse.eye_array(4)]}, "R has the sizes"),
@@ -418,11 +420,47 @@ def test_an_environment_without_a_table() -> None:
 
 
 def test_an_environment_without_a_start() -> None:
-    bare = SimpleNamespace(P={0: {0: [(1.0, 0, 1.0, True)]}})
-    bare.unwrapped = bare
+    bare = carrying({0: {0: [(1.0, 0, 1.0, True)]}})
     with pytest.raises(ValueError, match="no initial_state_distrib: pass start="):
         FiniteMDP.from_gymnasium(bare, gamma=1)
     assert FiniteMDP.from_gymnasium(bare, gamma=1, start=[1.0]).outcomes(0, 0) == [(1.0, "terminal", 1.0)]
+
+
+GOOD_TABLE: Any = {0: {0: [(1.0, 1, 0.0, False)], 1: [(0.5, 0, 1.0, True), (0.5, 1, 1, 0)]}, 1: {1: [(1, 1, 2, True)]}}
+
+
+def carrying(table: Any) -> Any:
+    """An environment with this P."""
+    env = SimpleNamespace(P=table)
+    env.unwrapped = env
+    return env
+
+
+def test_a_table_with_fewer_actions_in_some_states() -> None:
+    m = FiniteMDP.from_gymnasium(carrying(GOOD_TABLE), gamma=1, start={1: 1.0})
+    assert m.admissible.tolist() == [[True, True], [False, True], [False, False]]
+    assert m.outcomes(0, 1) == [(0.5, 1, 1.0), (0.5, "terminal", 1.0)]
+    assert m.start.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("s", "a", "outcomes", "message"),
+    [
+        (0, 0, [(1.0, 1, 0.0)], r"P\[0\]\[0\] has the outcome \(1\.0, 1, 0\.0\); it must be \(p, s', r, terminated\)"),
+        (1, 1, [(1.0, 1, "much", False)], r"P\[1\]\[1\] has the outcome \(1\.0, 1, 'much', False\); it must be"),
+        (1, 0, [None], r"P\[1\]\[0\] has the outcome None"),
+        (1, 0, [(1.0, 2, 0.0, False)], r"P\[1\]\[0\] names the state 2; there are 0 \.\. 1"),
+        (1, 0, [(1.0, -1, 0.0, False)], r"P\[1\]\[0\] names the state -1; there are 0 \.\. 1"),
+        (1, 0, [(1.0, 0.5, 0.0, False)], r"P\[1\]\[0\] names the state 0\.5; there are"),
+        (5, 0, [(1.0, 0, 0.0, False)], r"P\[5\]\[0\] names the state 5; there are 0 \.\. 2"),
+        (1, 7, [(1.0, 0, 0.0, False)], r"P\[1\]\[7\] names the action 7; there are 0 \.\. 1"),
+    ],
+)
+def test_a_bad_table_of_gymnasium(s: Any, a: Any, outcomes: Any, message: str) -> None:
+    table = {state: dict(of) for state, of in GOOD_TABLE.items()}
+    table.setdefault(s, {})[a] = outcomes
+    with pytest.raises(ValueError, match=message):
+        FiniteMDP.from_gymnasium(carrying(table), gamma=1, start={1: 1.0})
 
 
 def test_random_rewards_survive_sums() -> None:

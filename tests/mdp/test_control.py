@@ -83,6 +83,19 @@ def test_no_policy_is_better_on_random_problems(seed: int, gamma: float, method:
     assert np.abs(found.v - best).max() <= found.bound + 1e-12
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
+def test_without_rewards_all_is_zero(gamma: float, method: str) -> None:
+    corridor = problem("ShortCorridor", gamma)
+    m = FiniteMDP.from_pairs(
+        corridor.transition[:6], np.zeros(6), [0, 0, 1, 1, 2, 2], [0, 1] * 3, gamma=gamma, states=corridor.states
+    )
+    found = solve(m, method=method)
+    assert found.converged
+    assert (found.v == 0).all()
+    assert found.optimal_actions.tolist() == m.admissible.tolist()
+
+
 @pytest.mark.parametrize("gamma", [0.9, 0.999999, 1 - 1e-9])
 @pytest.mark.parametrize("seed", range(10))
 def test_policy_iteration_ends_close_to_gamma_one(seed: int, gamma: float) -> None:
@@ -125,6 +138,7 @@ def test_printed_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> 
     out, err = capsys.readouterr()
     assert out == ""
     assert "iteration 1" in err
+    assert err.endswith("\n")
 
 
 def test_a_bar_comes_on_a_terminal_after_a_second(

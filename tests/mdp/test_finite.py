@@ -189,3 +189,5 @@ def test_unknown_labels_are_named() -> None:
         m.p("C", 0.0, "A", "left")
     with pytest.raises(ValueError, match=r"unknown state \['A'\]"):
         m.state_index(["A"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"the states are 0, 1, 2, 3, 4, 5, 6, 7, \.\.\.$"):
+        FiniteMDP.from_arrays(np.eye(9)[:, None], np.ones(9), gamma=0.5).state_index(9)

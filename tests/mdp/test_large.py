@@ -58,6 +58,14 @@ def test_products_on_several_cores(cores: int, monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(solve(m.with_gamma(m.gamma)).v, alone.v)
 
 
+def test_a_large_table_without_zeros() -> None:
+    P, R = np.random.default_rng(0).dirichlet(np.ones(300), size=(300, 2)), np.arange(600.0).reshape(300, 2)
+    m = FiniteMDP.from_arrays(P, R, gamma=0.5)
+    v = evaluate(m, m.uniform_policy()).v
+    np.testing.assert_allclose(v, np.linalg.solve(np.eye(300) - 0.5 * P.mean(axis=1), R.mean(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(m.backup(v), R + 0.5 * P @ v, rtol=1e-12)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_child_has_threads_of_its_own() -> None:
     script = """

@@ -38,6 +38,11 @@ def test_what_lies_beyond_the_mask_is_not_read() -> None:
     assert G.tolist() == [[2.0, 2.0, 0.0], [1.75, 1.5, 1.0]]
 
 
+def test_whole_numbers() -> None:
+    assert returns_to_go([0, 1, 3], 0.5).tolist() == [1.25, 2.5, 3.0]
+    assert discounted_return([0, 1, 3], 0.5) == 1.25
+
+
 def test_the_rewards_stay_as_they_were() -> None:
     R = np.ones(3)
     returns_to_go(R, 1)

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from agents.cli.course import grading
 from agents.cli.course.places import Notebook, notebooks
+from agents.cli.manifest import begun
 from agents.cli.options import Out
 from agents.cli.records import wrote
 from mdp.plot import panels
@@ -75,9 +76,9 @@ def grade(
     out: Out = Path(),
 ) -> None:
     """A point for each check of an assignment. Exit code 1 if one fails; of several files a .csv file is written."""
-    several = len(files) > 1
+    several, manifest = len(files) > 1, begun(*files)
     grades = [grading.grade(path) for path in track(files, "grading", console=console, transient=True)]
     console.print(grading.summary(grades) if several else grading.report(grades[0]))
     if several:
-        wrote(console, [grading.write(grades, out)])
+        wrote(console, [grading.write(grades, out)], manifest)
     raise typer.Exit(0 if all(found.passed for found in grades) else 1)

@@ -11,20 +11,22 @@ from rich.console import Console
 from agents.cli.faults import until_interrupted, writing_to
 from agents.cli.language import train as training
 from agents.cli.language import verify as verifying
+from agents.cli.manifest import NAME, begun
 from agents.cli.records import wrote
 from agents.learning import TrainingStopped
 from agents.learning.processes import ProcessLost
+from mdp.model.products import cores
 
 
 def use_all_cores() -> None:
     """For large tensors; under torchrun the processes of a machine share its cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def verify_model(model: Path, seed: int, out: Path, console: Console) -> tuple[bool, bool]:
     """Both parts. Whether ctrl-C came before the end; and whether all holds that was done."""
     use_all_cores()
+    manifest = begun(model, seed=seed)
     parts, interrupted = until_interrupted(verifying.run(model, seed, console))
     for part in parts:
         console.print(verifying.table(part))
@@ -32,7 +34,7 @@ def verify_model(model: Path, seed: int, out: Path, console: Console) -> tuple[b
         console.print(verifying.CAPTION, highlight=False)
         with writing_to(out):
             title = f"grad J of {model.name}, float64"
-            wrote(console, verifying.write(parts, title, out, seed, interrupted=interrupted))
+            wrote(console, verifying.write(parts, title, out, seed, interrupted=interrupted), manifest)
     return interrupted, all(part.passed for part in parts)
 
 
@@ -62,5 +64,5 @@ def _trained(run: training.Run, console: Console, *, updates: int, every: int, r
         raise
     console.print(training.summary(history), highlight=False, soft_wrap=True)
     if run.processes.rank == 0:
-        wrote(console, run.write(history))
+        wrote(console, run.write(history), run.manifest, run.out / NAME)
     return history.interrupted

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.learning import History
+from agents.learning.training import TIMES
 from mdp.plot import draw_curves, panels, save_figure
 
-CSV, FIGURE = "metrics.csv", "training.png"
+CSV, SECONDS, FIGURE = "metrics.csv", "times.csv", "training.png"
 SHOWN = "reward {task.fields[reward]:.3f}  KL {task.fields[kl]:.4f}  entropy {task.fields[entropy]:.3f}  "
 COLUMNS = (TextColumn(SHOWN + "{task.fields[speed]:.0f} tokens/s"), BarColumn(), MofNCompleteColumn(),
            TextColumn("updates"), TimeRemainingColumn())  # fmt: skip
@@ -54,6 +55,7 @@ class Record:
                 speed=row["tokens_per_s"],
             )  # fmt: skip
             self.history.to_csv(self.folder / CSV)
+            self.history.to_csv(self.folder / SECONDS, ("update", *TIMES))
             for name, x in row.items():
                 if math.isfinite(x) and name != "update":
                     self.board.add_scalar(name, x, k)

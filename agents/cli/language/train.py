@@ -15,8 +15,9 @@ from rich.console import Console
 
 from agents.cli.faults import check_room, stopping, tidy
 from agents.cli.language.losses import loss_of
-from agents.cli.language.record import CSV, FIGURE, Record, draw, seconds
+from agents.cli.language.record import CSV, FIGURE, SECONDS, Record, draw, seconds
 from agents.cli.language.tasks import load_task, problem
+from agents.cli.manifest import begun
 from agents.language import LanguageModelPolicy, load_model, load_tokenizer, save_model
 from agents.learning import History, Reinforce, TrainingStopped, rollout, train
 from agents.learning.checkpoints import Checkpoints, generator_of
@@ -52,6 +53,7 @@ class Run:
             raise ValueError(f"{s.groups} groups cannot be shared among {self.processes.world} processes")
         task, loss = load_task(s.task, s.reward), loss_of(s.loss, s.tokens, s.beta)
         tokenizer, model = load_tokenizer(s.model), load_model(s.model)
+        self.manifest = begun(s.model, s.task, s.reward, seed=s.seed)
         described = _described(settings, model, [line.prompt for line in task.lines])
         self.checkpoints = Checkpoints(out / "checkpoints", described, self.processes)
         model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu")
@@ -106,7 +108,8 @@ class Run:
         s, n = self.settings, self.settings.groups // self.processes.world * self.settings.group_size
         if self.processes.rank == 0:
             check_room(self.out, self.size)
-            tidy(self.out / CSV, self.out / FIGURE)
+            tidy(self.out / CSV, self.out / SECONDS, self.out / FIGURE)
+            self.manifest.begin(self.out)
         record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
         with record, stopping(self.processes) as stopped:
 

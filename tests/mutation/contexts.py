@@ -1,0 +1,37 @@
+"""A pytest plugin: coverage notes for each line which tests run it, and a file how long each of them takes.
+
+    coverage run -m pytest -p tests.mutation.contexts
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import coverage
+import pytest
+
+SECONDS = Path(".coverage_seconds.json")  # {a test: seconds, with its fixtures}
+taken: Counter[str] = Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if measuring := coverage.Coverage.current():
+        measuring.switch_context(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        if measuring:
+            measuring.switch_context("")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    taken[report.nodeid] += report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):  # under xdist the one process that all reports come to
+        SECONDS.write_text(json.dumps(taken))

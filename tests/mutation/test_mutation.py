@@ -1,0 +1,82 @@
+"""Mutation testing of a program of one line, by a test that sees what it does and by one that does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from coverage import CoverageData
+
+from tests.mutation.choice import Choice
+from tests.mutation.killing import Tree, attempt
+from tests.mutation.mutants import File
+from tests.mutation.page import page
+
+CODE = """
+from functools import cache
+
+@cache
+def f(x: int, by: int = 1) -> int:
+    '''The next number.'''
+    return x + by
+"""
+LOOKS, LOOKS_AWAY, HANGS = "assert f(1) == 2", "f(1)", "while f(1) != 2: pass"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "mdp").mkdir()
+    (tmp_path / "mdp/__init__.py").write_text("")
+    (tmp_path / "mdp/next.py").write_text(CODE)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_the_mutants_of_a_line(root: Path) -> None:
+    """Not the annotations, the docstring or the decorator."""
+    file = File(root, "mdp/next.py")
+    assert [mutant.key.partition(": ")[2] for mutant in map(file.__getitem__, range(len(file)))] == [
+        "def f(x: int, by: int = 1) -> int: -> def f(x: int, by: int = 2) -> int:",
+        "return x + by -> return x - by",
+    ]
+    assert (file[1].lines, file[1].body) == ((7, 7), (5, 7))
+
+
+@pytest.mark.parametrize(("does", "by"), [(LOOKS, "test_next.py::test_f"), (LOOKS_AWAY, None), (HANGS, "time")])
+def test_what_kills(root: Path, does: str, by: str | None) -> None:
+    (root / "test_next.py").write_text(f"from mdp.next import f\n\ndef test_f():\n    {does}\n")
+    tree = Tree(root, root / "copy")
+    names = ["test_next.py::test_f"]
+    assert attempt(tree, names, limit=60).by is None
+    with tree.holding(File(root, "mdp/next.py")[1]):
+        assert attempt(tree, names, limit=5).by == by
+    assert attempt(tree, names, limit=60).by is None  # as it was before
+
+
+def test_the_tests_of_a_line(root: Path) -> None:
+    """The quickest case of each test first; a line without code of its own has the tests of its function."""
+    seconds = {"t.py::f[1]": 3.0, "t.py::f[2]": 1.0, "t.py::g": 2.0, "t.py::h": 0.1}
+    data = CoverageData(str(root / "data"))
+    for test in ("t.py::f[1]", "t.py::f[2]", "t.py::g"):
+        data.set_context(test)
+        data.add_lines({"mdp/next.py": [7]})
+    data.set_context("")
+    data.add_lines({"mdp/next.py": [5]})
+    data.write()
+    (root / "seconds.json").write_text(json.dumps(seconds))
+    tests = Choice(root, root / "data", root / "seconds.json")
+    for mutant in File(root, "mdp/next.py"):
+        assert tests.chosen(mutant, 100) == ["t.py::f[2]", "t.py::g", "t.py::f[1]"]
+        assert tests.chosen(mutant, 4) == ["t.py::f[2]", "t.py::g"]
+        assert tests.chosen(mutant, 0) == ["t.py::f[2]"]
+
+
+def test_the_page() -> None:
+    """What a later try kills is killed now, and was not at first; the intervals are those of R's binom.test."""
+    tried = [{"room": "mdp", "key": str(i), "by": None if i < 2 else "t"} for i in range(4)]
+    text = page({"mdp": 1_000}, [*tried, tried[1] | {"by": "t"}])
+    assert "| `mdp` | 1,000 | 4 | 2 | 50.0 % (6.8 to 93.2) | 3 | 75.0 % (19.4 to 99.4) |" in text
+    assert text.endswith("\nnot judged yet:\n- `0`\n")

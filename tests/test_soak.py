@@ -1,0 +1,67 @@
+"""What tests/benchmarks/soak.py and billion.py measure for an hour, for seconds; and that both can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs import ZOO
+from tests.benchmarks.billion import PLAYED, Agreement, Means
+from tests.benchmarks.soak import Play, plays, run
+from tests.benchmarks.soak_verdict import MEASURED, YARDSTICK, Soak
+
+
+def soaked(path: Path, by_turns: dict[str, Play]) -> Soak:
+    run(path / "rows.csv", by_turns, rounds=12, turn=0.01)
+    return Soak.read(path / "rows.csv")
+
+
+def test_memory_does_not_grow(tmp_path: Path) -> None:
+    """Nothing sampled is compared, and no seconds: memory and blocks alone."""
+    by_turns = plays()
+    for play in by_turns.values():
+        play()
+    found = soaked(tmp_path, by_turns)
+    assert len(found.columns["seconds"]) == 12
+    assert not [x for x in found.faults() if "grew" in x]
+    assert all(np.all(found.columns[name] > 0) for name in by_turns)
+
+
+@pytest.mark.parametrize(
+    ("kept", "fault"), [(lambda: np.ones(100_000), "memory"), (lambda: [[] for _ in range(500)], "blocks")]
+)
+def test_what_is_kept_is_found(kept: Callable[[], Any], fault: str, tmp_path: Path) -> None:
+    """.8 MB, or 500 lists, that every call leaves behind."""
+    heap: list[Any] = []
+
+    def leaks() -> int:
+        heap.append(kept())
+        return 1
+
+    (said,) = [x for x in soaked(tmp_path, {YARDSTICK: lambda: 1, "leaks": leaks}).faults() if fault in x]
+    assert "grew by" in said
+
+
+def test_slower_is_found() -> None:
+    """By a fifth in the last quarter; the machine's own slowness, which the yardstick shares, is not."""
+    late = np.where(np.arange(40) < 30, 1.0, 0.8)
+    same = dict.fromkeys(MEASURED, np.ones(40))
+    assert Soak({**same, YARDSTICK: np.ones(40), "x": late}).faults() == ["x slowed down to 0.800"]
+    assert Soak({**same, YARDSTICK: late, "x": late}).faults() == []
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_ten_million_steps(name: str) -> None:
+    """Of each of the three: false alarm 2e-7 each, by the normal law with the exact variance. Seed 0.
+
+    The same means are refused where J is that of another gamma, .01 away.
+    """
+    m = ZOO[name].make(gamma=PLAYED[name])
+    found = Means.of(m, 1e7, episodes=5_000)
+    assert found.steps >= 1e7
+    assert Agreement.of(m, found).holds()
+    assert not Agreement.of(m.with_gamma(m.gamma - 0.01), found).holds()
