@@ -13,6 +13,7 @@ FORBIDDEN = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 WRITERS = {"write_text", "write_bytes", "savefig", "savez", "savez_compressed", "savetxt", "tofile", "save_file"}
 IN_PLACE = {  # and why that is no half of a file
     ("agents.cli.course.marking", "open"): "lines for a reader that waits for each of them",
+    ("agents.cli.language.train", "open"): "a manifest, which is no file yet",
     ("agents.cli.course.commands", "savefig"): "into memory",
     ("agents.learning.checkpoints", "write_text"): "in a folder that is renamed when it is whole",
     ("agents.learning.checkpoints", "save"): "in a folder that is renamed when it is whole",

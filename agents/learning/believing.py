@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agents.learning.training import COLUMNS
+from agents.learning.training import COLUMNS, TIMES
 from mdp.files.strict import parsed
 
 KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -33,14 +33,13 @@ class Part(NamedTuple):
         return all(i < j + m and j < i + n for i, n, j, m in axes)
 
 
-def read_state(path: Path, policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """state.json of a checkpoint. Raises ValueError where it is not one of this policy and this kind of optimiser."""
+def read_state(path: Path) -> dict[str, Any]:
+    """state.json of a checkpoint. Raises ValueError where it is none."""
     try:
         state = parsed(path.read_bytes())
         if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
             raise ValueError("'run' is missing")
         _check_rows(state.get("rows"), path.parent.name)
-        _check_optimizer(state.get("optimizer"), policy, optimizer)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not what a checkpoint has: {error}") from None
     return state
@@ -50,19 +49,20 @@ def _check_rows(rows: Any, folder: str) -> None:
     if not isinstance(rows, list) or folder != f"update-{len(rows) - 1:06d}":
         raise ValueError(f"'rows' is no list with a row for each update of {folder}, and one for the start")
     for k, row in enumerate(rows):
-        if not isinstance(row, dict) or row.keys() != set(COLUMNS):
-            raise ValueError(f"row {k} of 'rows' does not have the columns {', '.join(COLUMNS)}")
+        if not isinstance(row, dict) or not row.keys() >= set(COLUMNS + TIMES):
+            raise ValueError(f"row {k} of 'rows' does not have the columns {', '.join(COLUMNS + TIMES)}")
         for name, x in row.items():
             if x is not None and not _is_number(x):
                 raise ValueError(f"{name!r} in row {k} of 'rows' is {x!r}, no finite number")
 
 
-def _check_optimizer(noted: Any, policy: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def check_optimizer(noted: Any, policy: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Raises ValueError where `noted` is not what an optimiser of this kind notes of these parameters."""
     if not isinstance(noted, dict) or not isinstance(noted.get("state"), dict):
-        raise ValueError("'optimizer' is no {groups, state}")
+        raise ValueError("the checkpoint's 'optimizer' is no {groups, state}")
     groups = [{k: x for k, x in group.items() if k != "params"} for group in optimizer.param_groups]
     if not _alike(noted.get("groups"), groups):
-        raise ValueError(f"'groups' of the optimizer do not fit those of {type(optimizer).__name__}")
+        raise ValueError(f"the checkpoint's 'groups' of the optimizer do not fit those of {type(optimizer).__name__}")
     names, remembers = {name for name, _ in policy.named_parameters()}, _remembers(optimizer)
     for name, of in noted["state"].items():
         if name not in names:

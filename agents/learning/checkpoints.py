@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.learning.believing import check_tensors, read_state
+from agents.learning.believing import check_optimizer, check_tensors, read_state
 from agents.learning.processes import Alone
 from agents.learning.training import History
 
@@ -122,12 +122,13 @@ class Checkpoints:
         path = self.latest()
         if path is None:
             raise ValueError(f"there is no checkpoint in {self.folder} to resume")
-        state = read_state(path / STATE, policy, optimizer)
+        state = read_state(path / STATE)
         then, now = _flat(state["run"]), _flat(self.run)
         for name in sorted(then.keys() | now.keys()):
             was, is_now = (_short(run.get(name)) for run in (then, now))
             if then.get(name) != now.get(name):
                 raise ValueError(f"{path} is of another run: its {name} was {was}, now it is {is_now}")
+        check_optimizer(state.get("optimizer"), policy, optimizer)
         _prepare(policy, optimizer, state["optimizer"])
         _read(tensors(policy, optimizer) | dict(more), path, self.processes)
         self._first(self._tidy, path)
