@@ -67,7 +67,7 @@ def test_a_process_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     code, output = torchrun("--out", "a")
     assert code != 0
     kept = "a/checkpoints/update-000003 is whole: --resume goes on from it"
-    lost = r"process 0 of 2 lost another one \(Connection \S+ by peer .*\)"
+    lost = r"process 0 of 2 lost another one \(.*\)"
     assert re.search(f"exactrl: {lost}; {kept}\n", output), output
     assert last(MODEL, Path("a")) == 3
     Path("killing").unlink()
