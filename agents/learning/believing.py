@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agents.learning.training import COLUMNS
+from agents.learning.training import COLUMNS, TIMES
 from mdp.files.strict import parsed
 
 KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -50,8 +50,8 @@ def _check_rows(rows: Any, folder: str) -> None:
     if not isinstance(rows, list) or folder != f"update-{len(rows) - 1:06d}":
         raise ValueError(f"'rows' is no list with a row for each update of {folder}, and one for the start")
     for k, row in enumerate(rows):
-        if not isinstance(row, dict) or row.keys() != set(COLUMNS):
-            raise ValueError(f"row {k} of 'rows' does not have the columns {', '.join(COLUMNS)}")
+        if not isinstance(row, dict) or row.keys() != {*COLUMNS, *TIMES}:
+            raise ValueError(f"row {k} of 'rows' does not have the columns {', '.join(COLUMNS + TIMES)}")
         for name, x in row.items():
             if x is not None and not _is_number(x):
                 raise ValueError(f"{name!r} in row {k} of 'rows' is {x!r}, no finite number")

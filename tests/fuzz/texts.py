@@ -16,7 +16,7 @@ from agents.cli.language.tasks import read_lines
 from agents.learning import History
 from agents.learning.checkpoints import STATE, Checkpoints, tensors
 from agents.learning.processes import Alone
-from agents.learning.training import COLUMNS
+from agents.learning.training import COLUMNS, TIMES
 from tests.fuzz.checks import FOLDER, demand, refused
 from tests.fuzz.draw import Draw
 from tests.fuzz.kept import CHANGED, RAW, TEXTS, TWO
@@ -52,7 +52,7 @@ def jsonl(data: bytes) -> None:
 # ---- checkpoints ----
 
 RUN = {"task": "digits", "model": {"size": 2}}
-ROW = dict.fromkeys(COLUMNS, 0.5) | {"loss": math.nan}
+ROW = dict.fromkeys(COLUMNS + TIMES, 0.5) | {"loss": math.nan}
 
 
 def _agent() -> tuple[SoftmaxPolicy, torch.optim.Optimizer]:
