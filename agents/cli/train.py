@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.cli.faults import stopping, tidy
+from agents.cli.manifest import beside
 from agents.cli.problems import Problem, starting_policy
 from agents.learning import (
     Agent,
@@ -172,7 +173,7 @@ def stem(problem: Problem) -> str:
 def write(problem: Problem, history: History, optimum: float, folder: Path) -> list[Path]:
     """The .csv file and the figure."""
     written = [folder / f"{stem(problem)}.csv", folder / f"{stem(problem)}.png"]
-    tidy(*written)
+    tidy(*written, beside(written))
     history.to_csv(written[0])
     title = f"{problem.name}, gamma {problem.mdp.gamma:g}"
     plot_history(history, written[1], optimum=(optimum, best(problem.mdp, optimum)), title=title)

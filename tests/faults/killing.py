@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -198,7 +199,7 @@ def contents(kind: Kind, folder: Path) -> dict[str, Any]:
         elif name == kind.metrics:
             with path.open() as file:
                 found[name] = [timeless(row) for row in csv.DictReader(file)]
-        elif "tfevents" not in name:
+        elif not re.search(r"tfevents|manifest-\d+\.json", name):  # of each start
             found[name] = path.is_dir()
     return found
 

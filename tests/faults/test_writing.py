@@ -71,7 +71,7 @@ def said(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [("solve", "FrozenLake-v1"), ("variance", "FrozenLake-v1"), ("show", "FrozenLake-v1"),
+    "command", [("solve", "FrozenLake-v1"), ("show", "FrozenLake-v1"),
                 ("verify", "exactrl/RandomWalk-v0", "--episodes", "3000"),
                 ("train", "exactrl/RandomWalk-v0", "--updates", "3")],
     ids=lambda command: command[0],
@@ -219,3 +219,14 @@ def test_a_folder_that_is_gone(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Reinforce, "update", removing)
     error = said("train", *kind.command, "--updates", "6", "--out", "a")
     assert re.search(r"cannot write .*\ba/\S+: (Not a directory|File exists); there is no checkpoint yet", error)
+
+
+def test_what_a_process_that_was_killed_has_left_is_removed() -> None:
+    for kind in (TABLE, TEXT):
+        stem = Path(kind.metrics).stem
+        Path(kind.name).mkdir()
+        for name in (f".{stem}.123.csv", f".{'manifest' if kind is TEXT else stem + '.manifest'}.123.json"):
+            Path(kind.name, name).touch()
+        Path(kind.name, ".mine.csv").touch()
+        assert exactrl("train", *kind.command, "--updates", "1", "--out", kind.name)[0] == 0
+        assert hidden(kind.name) == [Path(kind.name, ".mine.csv")]

@@ -17,7 +17,7 @@ from agents.cli.faults import check_room, stopping, tidy
 from agents.cli.language.losses import loss_of
 from agents.cli.language.record import CSV, FIGURE, SECONDS, Record, draw, seconds
 from agents.cli.language.tasks import load_task, problem
-from agents.cli.manifest import begun
+from agents.cli.manifest import NAME, begun
 from agents.language import LanguageModelPolicy, load_model, load_tokenizer, save_model
 from agents.learning import History, Reinforce, TrainingStopped, rollout, train
 from agents.learning.checkpoints import Checkpoints, generator_of
@@ -108,7 +108,7 @@ class Run:
         s, n = self.settings, self.settings.groups // self.processes.world * self.settings.group_size
         if self.processes.rank == 0:
             check_room(self.out, self.size)
-            tidy(self.out / CSV, self.out / SECONDS, self.out / FIGURE)
+            tidy(*(self.out / name for name in (CSV, SECONDS, FIGURE, NAME)))
             self.manifest.begin(self.out)
         record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
         with record, stopping(self.processes) as stopped:
