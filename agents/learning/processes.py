@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeVar
@@ -62,7 +63,11 @@ class Alone:
         """Part from the others; the last that is done with them."""
 
     def joined(self) -> Any:
-        """A context, in which the loss of another process is a ProcessLost."""
+        """A context, in which the loss of another process is a ProcessLost.
+
+        Where one is lost, torchrun sends SIGTERM to the others, and SIGKILL half a minute later. SIGTERM is not heard
+        within, nor after a loss, so that there is time to finish a file and to say what happened.
+        """
         return nullcontext()
 
     def shard(self, model: nn.Module) -> None:
@@ -120,6 +125,7 @@ class Processes(Alone):
 
     @contextmanager
     def joined(self) -> Iterator[None]:
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             yield
         except RuntimeError as error:
@@ -127,6 +133,7 @@ class Processes(Alone):
                 raise
             said = re.sub(r"^\[\S+\] ", "", re.split(r"\n|\. ", str(error))[0])  # without torch's own source and advice
             raise ProcessLost(f"process {self.rank} of {self.world} lost another one ({said})") from error
+        signal.signal(signal.SIGTERM, before)
 
     def shard(self, model: nn.Module) -> None:
         from torch.distributed.fsdp import fully_shard

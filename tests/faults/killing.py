@@ -4,8 +4,9 @@
 
 A process of its own is started with --resume wherever there is a checkpoint. One kill in five comes at a moment that is
 uniform over the start-up; the others after the first checkpoint that the process writes, at a moment that is uniform
-over 2 / 10 of the time that all updates take; once the last checkpoint is there, uniform over twice what start-up and
-ending take. A run that ends before its kill is compared with one that nothing has interrupted, and another run begins.
+over 2 / 10 of the time that all updates take; once the last checkpoint is there, uniform over four times
+what start-up and ending take. A run that ends before its kill is compared with one that nothing has interrupted, and
+another run begins.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = Path(__file__).with_suffix(".md")
 KILLS_OF_A_RUN = 10
 STARTING = 0.2  # the share of kills in start-up
-PATIENCE = 300.0  # seconds
+PATIENCE = 1800.0  # seconds, of a machine that has other work, too
 
 
 class Kind(NamedTuple):
@@ -125,7 +126,7 @@ def killed(kind: Kind, folder: Path, whole: Uninterrupted, updates: int, rng: np
     before, began = last(kind, folder), time.monotonic()
     process = started(kind, folder, updates)
     if before == updates:
-        moment = began + rng.uniform(0, 2 * (whole.start + whole.end - whole.last))
+        moment = began + rng.uniform(0, 4 * (whole.start + whole.end - whole.last))
     elif rng.random() < STARTING:
         moment = began + rng.uniform(0, whole.start)
     else:
