@@ -15,15 +15,19 @@ from typing import Any
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 DEEP = 100  # how deep is said to be too deep, where Python's stack was not enough
 LONG = re.compile(r"\d{4301}")  # digits that Python turns into no integer: it would take quadratic time
+ROOM, TIMES, LIST, TEXT = 1 << 20, 10, 72, 30  # bytes: of any text; times its size; that Python takes for [ and for "
 HALVES = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parsed(data: bytes, constant: Callable[[str], Any] | None = None) -> Any:
     """What a JSON text says. constant: what to make of NaN and +-Infinity, by default refused.
 
-    Raises JSONDecodeError, a ValueError with the place in the text; UnicodeDecodeError for other bytes than UTF-8.
+    Raises JSONDecodeError, a ValueError with the place in the text; UnicodeDecodeError for other bytes than UTF-8. What
+    would take more than ten times its size is refused before it is read.
     """
     text = data.decode()
+    if len(data) > ROOM and LIST * (data.count(b"[") + data.count(b"{")) + TEXT * data.count(b'"') > TIMES * len(data):
+        raise JSONDecodeError(f"{len(data):,} bytes of little but brackets and quotes would take far more", text, 0)
 
     def refuse(word: str) -> Any:
         raise JSONDecodeError(f"{word} is no number", text, text.find(word))

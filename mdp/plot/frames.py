@@ -36,7 +36,7 @@ class Frames:
 
         wide, tall = (2 * round(DPI * x / 2) for x in figure.get_size_inches())
         figure.set_dpi(DPI)
-        figure.set_size_inches(wide / DPI, tall / DPI)
+        figure.set_size_inches((wide + 0.1) / DPI, (tall + 0.1) / DPI)  # matplotlib 3.9 cuts 457.9999 off to 457
         self._axes, self._draw, self._canvas = axes, draw, FigureCanvasAgg(figure)
         self._canvas.draw()  # type: ignore[no-untyped-call]
         self._still = self._canvas.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]

@@ -94,8 +94,8 @@ def page(found: Soak) -> str:
     versions = ", ".join(f"{x} {importlib.metadata.version(x)}" for x in ("exactrl", "gymnasium", "numpy", "torch"))
     return f"""# Soak: {cpu / 60:.1f} minutes of CPU time
 
-`OMP_NUM_THREADS=1 python -m tests.benchmarks.soak --minutes {cpu / 60:.0f}`: {len(found.columns["seconds"]):,} rounds in
-{seconds / 60:.1f} minutes, of which {1 - cpu / seconds:.0%} went to other work on the machine. {versions}.
+`OMP_NUM_THREADS=1 python -m tests.benchmarks.soak --minutes {cpu / 60:.0f}`: {len(found.columns["seconds"]):,} rounds
+in {seconds / 60:.1f} minutes, of which {1 - cpu / seconds:.0%} went to other work on the machine. {versions}.
 How it is done stands in [soak.py](soak.py), what is judged in [soak_verdict.py](soak_verdict.py).
 
 **Verdict: {"; ".join(found.faults()) or "memory does not grow, speed does not fall"}.**

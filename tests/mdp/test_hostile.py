@@ -177,6 +177,18 @@ def test_strict_json(text: bytes) -> None:
         parsed(text)
 
 
+@pytest.mark.parametrize("entry", ["[]", "{}", "[1]", '"ab"'])
+def test_json_of_little_but_brackets(tmp_path: Path, entry: str) -> None:
+    path = tmp_path / "m.json"
+    path.write_text('{"p": [' + ",".join([entry] * 400_000) + "]}")
+
+    def refuse() -> None:
+        with pytest.raises(ValueError, match="bytes of little but brackets and quotes"):
+            FiniteMDP.load(path)
+
+    assert peak(refuse) < 10 * path.stat().st_size
+
+
 def test_json_with_whole_characters() -> None:
     assert parsed(b'["\\ud83d\\ude00", "\\\\ud800", {"a": 1}, 1e5]') == ["\U0001f600", "\\ud800", {"a": 1}, 1e5]
 
