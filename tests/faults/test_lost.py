@@ -17,7 +17,7 @@ from tests.agents.process_worker import SMALL
 from tests.faults.killing import MODEL, ROOT, differences, last
 
 pytest.importorskip("transformers")
-SECONDS = 300  # for any of the runs; they take 10 on a machine that has no other work
+SECONDS = 900  # for any of the runs; they take 10 on a machine that has no other work
 # process 1 writes 4 completions an update: the 14th is in the fourth, while process 0 waits for it
 MINE = """
 import os, signal
