@@ -169,8 +169,10 @@ def test_audit_of_ones_own_loss(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     (row,) = json.loads(Path("a/exactrl-audit.json").read_text())["audits"]
     assert (row["verdict"], row["name"], row["groups"]) == ("exact", "losses_of_mine:right", 2)
     assert run(monkeypatch, "audit", *corridor, "--loss", "losses_of_mine:wrong") == 1
-    assert run(monkeypatch, "audit", "FrozenLake-v1", "--loss", "losses_of_mine:right", "--samples", "500") == 0
-    assert "500 of them drawn" in capsys.readouterr().out
+    assert run(monkeypatch, "audit", "FrozenLake-v1", "--loss", "losses_of_mine:right", "--samples", "500") == 1
+    printed = capsys.readouterr().out
+    assert "500 of them drawn" in printed
+    assert "no power" in printed  # so few would not tell the true gradient from 0
 
 
 def test_audit_goes_on_where_one_refuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,13 +258,9 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.parametrize("command", ["verify", "solve", "train"])
-def test_ctrl_c_is_one_line_and_exit_code_130(command: str) -> None:
-    options = {"verify": ["Taxi-v4"], "solve": ["big.npz"], "train": ["FrozenLake-v1", "--updates", "100000"]}
-    rng = np.random.default_rng(0)
-    P = rng.dirichlet(np.ones(900), size=(900, 2))
-    FiniteMDP.from_arrays(P, rng.normal(size=(900, 2)), gamma=0.9999999).save("big.npz")
-    arguments = [command, *options[command]] + (["--method", "value_iteration"] if command == "solve" else [])
+@pytest.mark.parametrize("arguments", [["verify", "Taxi-v4"], ["train", "FrozenLake-v1", "--updates", "100000"]])
+def test_ctrl_c_is_one_line_and_exit_code_130(arguments: list[str]) -> None:
+    """Of these two; the others, and what is kept, are in tests/faults."""
     script = "from agents.cli.app import main; print('imported', flush=True); main()"
     # a shell's background processes ignore SIGINT; this one is to hear it
     process = subprocess.Popen(
@@ -277,7 +275,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(command: str) -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "exactrl: interrupted\n")
-    assert bool(list(Path().glob("exactrl-train-*.csv"))) == (command == "train")
+    assert bool(list(Path().glob("exactrl-train-*.csv"))) == ("train" in arguments)
 
 
 def test_labels_are_text_not_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

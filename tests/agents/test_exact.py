@@ -247,3 +247,12 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         other = SoftmaxPolicy(MLPPreferences(problem.n_states, 1, generator=seeded())).double()
         with pytest.raises(ValueError, match=r"have shape \(4, 1\)|gives \(14, 1\) log-prob"):
             exact_objective(other, problem)
+
+
+def test_preferences_that_are_nan_are_refused() -> None:
+    policy = tabular(MDPS["random"])
+    with torch.no_grad():
+        next(policy.parameters())[0] = torch.nan
+    for objective in (exact_objective, regularised_objective):
+        with pytest.raises(ValueError, match="nan"):
+            objective(policy, MDPS["random"])

@@ -162,6 +162,18 @@ def test_the_discount_is_given_once() -> None:
         rollout(policy, vector_env("FrozenLake-v1", 2), 2, generator=seeded())
     with pytest.raises(ValueError, match=r"has its own discount, 0.9"):
         rollout(policy, MDPS["FrozenLake"], 2, generator=seeded(), gamma=0.5)
+    with pytest.raises(ValueError, match=r"the environment has its own gamma, 1"):
+        rollout(tabular(MDPS["bandit"]), vector_env("exactrl/ContextualBandit-v0", 2), 2, generator=seeded(), gamma=0.5)
+
+
+def test_copies_that_cannot_be_played_are_refused() -> None:
+    policy = tabular(MDPS["bandit"])
+    with pytest.raises(ValueError, match="6 copies are no multiple of groups of 4"):
+        rollout(policy, vector_env("exactrl/ContextualBandit-v0", 6), 12, group_size=4, generator=seeded())
+    one, mode = lambda: gymnasium.make("exactrl/ContextualBandit-v0"), gymnasium.vector.AutoresetMode.DISABLED
+    by_hand = gymnasium.vector.SyncVectorEnv([one] * 2, autoreset_mode=mode)
+    with pytest.raises(ValueError, match="resets its copies"):
+        rollout(policy, by_hand, 2, generator=seeded())
 
 
 def test_same_seed_same_episodes() -> None:

@@ -173,6 +173,13 @@ def test_bad_inputs_are_refused() -> None:
         MLPPreferences(2, 2, generator=seeded())(torch.zeros(1, 3))
     with pytest.raises(ValueError, match=r"observation \[0.69\d*\] is not one of the 16"):
         TabularPreferences(MDPS["grid"]).row(torch.tensor([0.7]))
+    with pytest.raises(ValueError, match="observations of 2 numbers; the table has observations of 1"):
+        TabularPreferences(MDPS["grid"]).row(torch.zeros(3, 2))
+    with pytest.raises(ValueError, match=r"integers 0 \.\. 1, not torch\.float32 of shape \(1,\)"):
+        LinearPreferences(np.zeros((2, 3, 1)))(torch.tensor([1.0]))
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="row 1 of the preferences is not finite"):
+            SoftmaxPolicy(Fixed(torch.tensor([[0.0, 0.0], [0.0, value]]))).sample(torch.arange(2), generator=seeded())
 
 
 def test_float_and_double_lose_nothing() -> None:

@@ -62,7 +62,7 @@ def survivors() -> list[Mutant]:
     last = {line["key"]: line["by"] for line in tried()}
     keys = {key for key, by in last.items() if by is None}
     functions = {tuple(key.partition(":")[0].split(" ")) for key in keys}
-    found = {}
+    found: dict[str, Mutant] = {}
     for path in sorted({path for path, _ in functions}):
         file = File(ROOT, path)
         likely = (file[i] for i, (_, outer) in enumerate(file.found) if (path, outer.name.value) in functions)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import coverage
 import pytest
 
 SECONDS = Path(".coverage_seconds.json")  # {a test: seconds, with its fixtures}
-taken: Counter[str] = Counter()
+taken: defaultdict[str, float] = defaultdict(float)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ outside functions.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,9 @@ class File:
 
     def __len__(self) -> int:
         return len(self.found)
+
+    def __iter__(self) -> Iterator[Mutant]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, i: int) -> Mutant:
         found, outer = self.found[i]

@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_mutants_of_a_line(root: Path) -> None:
     """Not the annotations, the docstring or the decorator."""
     file = File(root, "mdp/next.py")
-    assert [mutant.key.partition(": ")[2] for mutant in map(file.__getitem__, range(len(file)))] == [
+    assert [mutant.key.partition(": ")[2] for mutant in file] == [
         "def f(x: int, by: int = 1) -> int: -> def f(x: int, by: int = 2) -> int:",
         "return x + by -> return x - by",
     ]
