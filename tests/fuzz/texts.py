@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from agents import SoftmaxPolicy, TabularPreferences
-from agents.cli.language.tasks import read_lines
+from agents.cli.language.lines import Lines
 from agents.learning import History
 from agents.learning.checkpoints import STATE, Checkpoints, tensors
 from agents.learning.processes import Alone
@@ -40,7 +40,7 @@ def jsonl(data: bytes) -> None:
     path = FOLDER / "given.jsonl"
     path.write_bytes(content)
     try:
-        found = list(read_lines(path))
+        found = Lines(path)
     except ValueError as error:
         demand(str(path) in str(error), f"the file is not named: {error}")
         return

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import envs
+from agents.cli.language.lines import Line, Lines, Messages
 from agents.cli.user import user_function, what
 from envs.rewards import addition, digit_fraction
-from mdp.files.strict import parsed
 
 DIGITS = ("Phone number: ", "3+4=", "1, 2", "1999")  # four tokens each for SmolLM2
-Messages = str | list[dict[str, str]]
-
-
-class Line(NamedTuple):
-    """A prompt, text or messages of a chat; what is right, if anything; where it stands."""
-
-    prompt: Messages
-    answer: Any
-    where: str
 
 
 class Task(NamedTuple):
@@ -46,7 +36,7 @@ def load_task(name: str, reward: str | None) -> Task:
         raise ValueError(f"--task takes {', '.join(TASKS)} or a JSONL file, not {name!r}")
     if reward is None:
         raise ValueError('a JSONL file needs --reward module:function, a function of (prompt, completion, answer)')
-    return Task(name, list(read_lines(Path(name))), user_function("--reward", reward))
+    return Task(name, Lines(Path(name)), user_function("--reward", reward))
 
 
 def _addition() -> Task:
@@ -67,42 +57,6 @@ def _digits() -> Task:
 TASKS: dict[str, Callable[[], Task]] = {"addition": _addition, "digits": _digits}
 
 
-def read_lines(path: Path) -> Iterator[Line]:
-    """{"prompt": text or [{"role": ..., "content": ...}, ...], "answer": anything} on each line.
-
-    A chat whose last message is the assistant's is an answer that has begun.
-
-    Raises ValueError with the number of the line that is none.
-    """
-    seen: dict[str, int] = {}
-    with path.open("rb") as file:
-        for k, text in enumerate(file, 1):
-            where = f"{path}, line {k}"
-            if not text.strip():
-                raise ValueError(f"{where} is empty")
-            try:
-                line = parsed(text.strip())
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{where} is not UTF-8: {error}") from None
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where} is not JSON: {error.msg}, at character {error.pos + 1}") from None
-            prompt = line.get("prompt") if isinstance(line, dict) else None
-            if not (isinstance(prompt, str) and prompt) and not _is_chat(prompt):
-                raise ValueError(f'{where} has no "prompt": a text, or a list of {{"role": ..., "content": ...}}')
-            if (first := seen.setdefault(json.dumps(prompt), k)) != k:
-                raise ValueError(f"{where} has the prompt of line {first}: each may stand once")
-            yield Line(cast(Messages, prompt), line.get("answer"), where)
-    if not seen:
-        raise ValueError(f"{path} is empty: it needs a line for each prompt")
-
-
-def _is_chat(x: Any) -> bool:
-    return (
-        isinstance(x, list) and bool(x)
-        and all(isinstance(y, dict) and all(isinstance(y.get(k), str) for k in ("role", "content")) for y in x)
-    )  # fmt: skip
-
-
 def problem(task: Task, tokenizer: Any, *, vocabulary: int, context: int | None, horizon: int) -> envs.TokenMDP:
     """The task as a TokenMDP in the tokens of a model, which ends at its end-of-text token or after `horizon` tokens.
 
@@ -118,14 +72,14 @@ def problem(task: Task, tokenizer: Any, *, vocabulary: int, context: int | None,
         if context is not None and len(prompt) + horizon > context:
             raise ValueError(f"the prompt of {line.where} has {len(prompt)} tokens: with {horizon} to come that is "
                              f"more than the model's context of {context}")  # fmt: skip
-    where = dict(zip(ids, task.lines, strict=True))
-    if len(where) < len(ids):
+    at = {prompt: k for k, prompt in enumerate(ids)}
+    if len(at) < len(ids):
         raise ValueError(f"two prompts of {task.name} have the same tokens")
 
     def reward(prompt: tuple[int, ...], completion: tuple[int, ...]) -> float:
         asked, written = (tokenizer.decode(x, skip_special_tokens=True) for x in (prompt, completion))
         try:
-            value = float(task.reward(asked, written, where[prompt].answer))
+            value = float(task.reward(asked, written, task.lines[at[prompt]].answer))
         except Exception as error:
             raise ValueError(f"{what(error)}; prompt {asked!r}, completion {written!r}") from error
         if not math.isfinite(value):

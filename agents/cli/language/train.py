@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Run:
         task, loss = load_task(s.task, s.reward), loss_of(s.loss, s.tokens, s.beta)
         tokenizer, model = load_tokenizer(s.model), load_model(s.model)
         self.manifest = begun(s.model, s.task, s.reward, seed=s.seed)
-        described = _described(settings, model, [line.prompt for line in task.lines])
+        described = _described(settings, model, (line.prompt for line in task.lines))
         self.checkpoints = Checkpoints(out / "checkpoints", described, self.processes)
         model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu")
         shape: dict[str, Any] = {"temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p}
@@ -136,9 +137,9 @@ class Run:
         return history
 
 
-def _described(settings: Settings, model: Any, prompts: list[Any]) -> dict[str, Any]:
+def _described(settings: Settings, model: Any, prompts: Iterable[Any]) -> dict[str, Any]:
     """What a checkpoint must agree with; the model by its config and its weights, wherever it stands."""
-    asked = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
+    asked = hashlib.sha256(f"[{', '.join(map(json.dumps, prompts))}]".encode()).hexdigest()
     digest = hashlib.sha256()
     for file in sorted(Path(settings.model).glob("*.safetensors")):
         with file.open("rb") as opened:
