@@ -85,7 +85,7 @@ class Audit:
     def has_power(self) -> bool:
         """Another loss would have been seen: what rounding may hide is at most 1/100 of the true gradient, or of the
         terms of the expected one. Where a softmax saturates both underflow, and every loss has the gradient 0."""
-        return self.rounding <= 0.01 * max(self.norm, self.magnitude)
+        return self.rounding < 0.01 * max(self.norm, self.magnitude)
 
     @property
     def scale(self) -> float:

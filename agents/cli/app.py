@@ -1,6 +1,4 @@
-"""The commands. What goes wrong is one line on stderr: a mistake of the user's with exit code 2, a fault of the machine
-(a disk that is full, a process that is gone) with 1, as what fails a check; an interrupt is exit code 130.
-"""
+"""The commands."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -23,24 +21,20 @@ from agents.cli import variance as varying
 from agents.cli import verify as verifying
 from agents.cli import zoo
 from agents.cli.course import commands as course
+from agents.cli.ending import INTERRUPTED, end
 from agents.cli.faults import until_interrupted, writing_to
 from agents.cli.language import commands, options
 from agents.cli.language.train import Settings
-from agents.cli.manifest import Manifest, begun
-from agents.cli.options import ENV, Gamma, Out, Seed
+from agents.cli.manifest import Manifest, begun, beside
+from agents.cli.options import ENV, MOST, Gamma, Out, Seed
 from agents.cli.problems import load, starting_policy
 from agents.cli.records import wrote
-from agents.learning import TrainingStopped
-from agents.learning.processes import ProcessLost
-from mdp import solve as solved
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 console = Console()
-INTERRUPTED = 130  # typer's own exit code after ctrl-C
 TABULAR = ("gamma", "episodes", "optimizer", "baseline", "gradient")
 LINGUISTIC = ("task", "reward", "loss", "beta", "groups", "group_size", "max_tokens", "temperature", "top_k", "top_p",
               "pieces", "sharded")  # fmt: skip
-UsageError: Any = typer.BadParameter.__base__  # of every mistake in the arguments; typer does not export it
 
 
 def _version(wanted: bool) -> None:
@@ -62,7 +56,8 @@ def verify(
     env: Annotated[list[str] | None, typer.Argument(help=f"{ENV} By default five, from the corridor to text.")] = None,
     gamma: Gamma = None,
     episodes: Annotated[
-        int | None, typer.Option(help="Sampled episodes; by default what SE / |grad J| = .05 takes, 2,000,000 at most.")
+        int | None,
+        typer.Option(max=MOST, help="Sampled; by default what SE / |grad J| = .05 takes, 2,000,000 at most."),
     ] = None,
     seed: Seed = 0,
     model: Annotated[
@@ -94,7 +89,8 @@ def verify(
     if reports:
         console.print(verifying.table(reports))
         console.print(verifying.CAPTION, highlight=False)
-        _write(out, lambda: verifying.write(reports, out, seed, interrupted=interrupted), manifest)
+        _write(out, lambda: verifying.write(reports, out, seed, interrupted=interrupted), manifest,
+               whole=not interrupted)
     raise typer.Exit(_code(interrupted, all(report.passed for report in reports)))
 
 
@@ -141,7 +137,8 @@ def show(
     chosen = None if state is None else showing.state_of(problem.mdp, state)
     with console.status("solving"):
         view = showing.view(problem, policy)
-    _write(out, lambda: showing.write(problem, view, chosen, format, out), manifest)
+    _write(out, lambda: showing.write(problem, view, chosen, format, out), manifest,
+           place=beside([showing.picture(problem, format, out)]))
 
 
 @app.command()
@@ -151,10 +148,11 @@ def audit(
     ] = None,
     gamma: Gamma = None,
     horizon: Annotated[
-        int | None, typer.Option(min=1, help="A time limit as part of the MDP, so that its episodes can be listed.")
+        int | None,
+        typer.Option(min=1, max=MOST, help="A time limit as part of the MDP, so that its episodes can be listed."),
     ] = None,
-    group_size: Annotated[int, typer.Option(min=1, help="Episodes of a group, from one start state.")] = 2,
-    groups: Annotated[int, typer.Option(min=1, help="Groups of a batch.")] = 1,
+    group_size: Annotated[int, typer.Option(min=1, max=MOST, help="Episodes of a group, from one start state.")] = 2,
+    groups: Annotated[int, typer.Option(min=1, max=MOST, help="Groups of a batch.")] = 1,
     loss: Annotated[
         str | None, typer.Option(help="module:function, your own loss(batch), in place of the named ones.")
     ] = None,
@@ -162,12 +160,13 @@ def audit(
         str | None, typer.Option(help="trl or torchrl: its own losses, by default on a small language model.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=64, help="Draw that many batches; without it every batch is listed.")
+        int | None, typer.Option(min=64, max=MOST, help="Draw that many batches; without it every batch is listed.")
     ] = None,
     seed: Seed = 0,
     out: Out = Path(),
 ) -> None:
-    """The exact gradient that each loss follows, beside the one that it claims; exit code 1 if your own is biased."""
+    """The exact gradient that each loss follows, beside the one that it claims; exit code 1 if your own is biased, or
+    nothing could be seen."""
     at = auditing.setting(env, gamma, horizon, group_size, groups, samples, seed, library)
     cases, manifest = auditing.cases(at, loss, library), begun(env, loss, seed=seed)
     results = auditing.run(at, cases)
@@ -177,7 +176,7 @@ def audit(
     if results.refused:
         console.print(auditing.refusals(results), highlight=False, markup=False, soft_wrap=True)
     if results.found:
-        _write(out, lambda: auditing.write(at, results, out, library), manifest)
+        _write(out, lambda: auditing.write(at, results, out, library), manifest, whole=not results.interrupted)
     failed = loss is not None and any(claimed.verdict in ("biased", "no power") for _, claimed, _ in results.found)
     raise typer.Exit(_code(results.interrupted, not failed))
 
@@ -200,9 +199,9 @@ def train(
     env: Annotated[str | None, typer.Argument(help=ENV)] = None,
     gamma: Gamma = None,
     updates: Annotated[
-        int | None, typer.Option(min=1, help="In all; by default 200, of a language model 20.")
+        int | None, typer.Option(min=1, max=MOST, help="In all; by default 200, of a language model 20.")
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of one update.")] = 100,
+    episodes: Annotated[int, typer.Option(min=1, max=MOST, help="Episodes of one update.")] = 100,
     lr: Annotated[
         float | None,
         typer.Option(help="Learning rate; by default 0.1 for ascent, 0.05 for adamw, 1e-5 for a language model."),
@@ -256,37 +255,23 @@ def train(
     _refuse(context, LINGUISTIC, "with an ENV")
     assert env is not None
     problem, manifest = load(env, gamma), begun(env, seed=seed)
-    optimum = float(problem.mdp.start @ solved(problem.mdp).v)
     agent = training.make_agent(problem.mdp, optimizer, lr, baseline, gradient)
     every = checkpoint_every or (10 if resume else None)
     run = training.Run(
         problem, agent, out, episodes=episodes, seed=seed, every=every, baseline=baseline, gradient=gradient
     )
-    try:
-        with writing_to(out, lambda: run.checkpoints.kept):
-            history = run(updates=updates or 200, resume=resume, console=console)
-    except TrainingStopped as stopped:
-        noted = stopped.history
-        _write(out, lambda: training.write(problem, noted, optimum, out), manifest)
-        raise
-    J = history.column("J")
-    console.print(
-        f"{problem.name}, gamma {problem.mdp.gamma:g}: J went from {J[0]:.6g} to {J[-1]:.6g} in {len(J) - 1} updates; "
-        f"{training.best(problem.mdp, optimum)}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    _write(out, lambda: training.write(problem, history, optimum, out), manifest)
-    raise typer.Exit(_code(history.interrupted))
+    raise typer.Exit(_code(training.trained(run, manifest, console, updates=updates or 200, resume=resume)))
 
 
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(course.tutorials)
 app.command()(course.grade)
 
 
-def _write(folder: Path, write: Callable[[], list[Path]], manifest: Manifest) -> None:
+def _write(
+    folder: Path, write: Callable[[], list[Path]], manifest: Manifest, *, place: Path | None = None, whole: bool = True
+) -> None:
     with writing_to(folder):
-        wrote(console, write(), manifest)
+        wrote(console, write(), manifest, place, whole=whole)
 
 
 def _code(interrupted: bool, passed: bool = True) -> int:
@@ -305,23 +290,4 @@ def main() -> None:
     """The console script."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    try:
-        code = app(standalone_mode=False)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except MemoryError as error:
-        _end(f"not enough memory: {error}", 2)
-    except UsageError as error:
-        _end(error.format_message(), 2)
-    except (OSError, ProcessLost) as error:
-        _end(str(error), 1)
-    except (ValueError, TypeError) as error:
-        _end(str(error), 2)
-    if code == INTERRUPTED:
-        _end("interrupted", code)
-    sys.exit(code)
-
-
-def _end(message: str, code: int) -> None:
-    print(f"exactrl: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+    end(lambda: app(standalone_mode=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +30,10 @@ def until_interrupted(items: Iterable[X]) -> tuple[list[X], bool]:
 
 @contextmanager
 def stopping(processes: Alone) -> Iterator[Callable[[], bool]]:
-    """Within it the first ctrl-C only asks to stop: what it yields tells, to all processes alike. The second stops."""
+    """Within it the first ctrl-C only asks to stop: what it yields tells, to all processes alike. The second stops.
+
+    ctrl-C that is ignored, as in a shell's background, stays so.
+    """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -42,8 +46,12 @@ def stopping(processes: Alone) -> Iterator[Callable[[], bool]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, ask) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        del before[signal.SIGINT]
     try:
+        for number in before:
+            signal.signal(number, ask)
         yield lambda: not processes.every(not asked)
     finally:
         restore()
@@ -62,7 +70,8 @@ def writing_to(folder: Path, kept: Callable[[], str] = lambda: "") -> Iterator[N
 def tidy(*paths: Path) -> None:
     """Remove what a process that was killed while it wrote these files has left beside them: .NAME.PID.ENDING."""
     for path in paths:
-        for left in path.parent.glob(f".{path.stem}.[0-9]*{path.suffix}"):
+        name = re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}")
+        for left in filter(lambda x: name.fullmatch(x.name), path.parent.iterdir()):
             left.unlink()
 
 

@@ -2,10 +2,13 @@
 
     exactrl-verify.png, exactrl-verify.json     exactrl-verify.manifest.json
     exactrl-show-X.svg                          exactrl-show-X.svg.manifest.json, since a PNG may lie beside it
-    the folder of `exactrl train --model`       manifest.json in it; that of a run before --resume is manifest-1.json
+    the folder of `exactrl train --model`       manifest.json in it
 
-It says by which command, seed, versions, commit, threads and kind of processor, from which inputs (sha256), and when,
-so that the command gives the same files again (sha256). No host, no user, no folder that the command does not name.
+That of a run which --resume went on from is kept as manifest-1.json. It says by which command, seed, versions, commit,
+threads and kind of processor, from which inputs (sha256), when, and whether the run came to its end, so that the
+command gives the same files again (sha256; but the state.json of checkpoints, which has times). It is written last:
+where its sha256 are not those of the files, a run ended in between. No host, no user, no folder that the command does
+not name.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import packages_distributions, version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +48,14 @@ class Manifest:
     git: dict[str, Any] | None
     inputs: dict[str, dict[str, str]]
 
-    def write(self, files: list[Path], place: Path) -> Path:
-        """Write it to `place`, next to which the files are; a folder among them stands for all that is in it."""
+    def write(self, files: list[Path], place: Path, *, whole: bool = True) -> Path:
+        """Write it to `place`, next to which the files are; a folder among them stands for all that is in it.
+
+        whole: the run came to its end.
+        """
         every = sorted(x for path in files for x in (path.rglob("*") if path.is_dir() else [path]) if x.is_file())
         made = {
-            "versions": versions_in_use(), "threads": threads(), "platform": machine(),
+            "whole": whole, "versions": versions_in_use(), "threads": threads(), "platform": machine(),
             "files": {x.relative_to(place.parent).as_posix(): sha256(x) for x in every},
         }  # fmt: skip
         with replacing(place) as new:
@@ -57,14 +64,19 @@ class Manifest:
 
     def begin(self, folder: Path) -> None:
         """Write it, without files as yet, to the folder of one run; one of a run before gets a number."""
-        if (folder / NAME).exists():
-            k = 1 + len(list(folder.glob("manifest-*.json")))
-            (folder / NAME).rename(folder / f"manifest-{k}.json")
-        self.write([], folder / NAME)
+        retire(folder / NAME)
+        self.write([], folder / NAME, whole=False)
+
+
+def retire(place: Path) -> None:
+    """Give a manifest that is there the first number that is free."""
+    if place.exists():
+        numbered = (place.with_name(f"{place.stem}-{k}.json") for k in count(1))
+        place.rename(next(path for path in numbered if not path.exists()))
 
 
 def begun(*given: str | Path | None, seed: int | None = None) -> Manifest:
-    """The manifest of this command. given: those of its arguments that may be inputs, once they were read."""
+    """The manifest of this command. given: those of its arguments that may be inputs."""
     inputs = {str(x): {file.name: sha256(file) for file in _files(str(x))} for x in given if x is not None}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Manifest(shlex.join(["exactrl", *sys.argv[1:]]), seed, now, git(), {k: x for k, x in inputs.items() if x})

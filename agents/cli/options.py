@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no mistake in the arguments
+MOST = 2**31 - 1  # of anything that is counted
 BLOCK = 4096  # bytes that are written to try a folder: a full disk takes an empty file
 
 
@@ -19,6 +22,8 @@ def writable(folder: Path) -> Path:
             file.write(bytes(BLOCK))
             return folder
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise ValueError(f"cannot write to the folder {folder}: {error.strerror}") from None
 
 

@@ -20,7 +20,9 @@ def versions(*more: str) -> dict[str, str]:
     }
 
 
-def wrote(console: Console, paths: list[Path], manifest: Manifest, place: Path | None = None) -> None:
+def wrote(
+    console: Console, paths: list[Path], manifest: Manifest, place: Path | None = None, *, whole: bool = True
+) -> None:
     """Write the manifest of what was written, at `place` or beside it, and say so."""
-    paths = [*paths, manifest.write(paths, place or beside(paths))]
+    paths = [*paths, manifest.write(paths, place or beside(paths), whole=whole)]
     console.print("wrote " + " and ".join(map(str, paths)), highlight=False, soft_wrap=True)

@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.cli.faults import stopping, tidy
-from agents.cli.manifest import beside
+from agents.cli.faults import stopping, tidy, writing_to
+from agents.cli.manifest import Manifest, beside, retire
 from agents.cli.problems import Problem, starting_policy
+from agents.cli.records import wrote
 from agents.learning import (
     Agent,
     ExactAscent,
@@ -22,6 +23,7 @@ from agents.learning import (
     History,
     LearnedValues,
     Reinforce,
+    TrainingStopped,
     plain_ascent,
     train,
 )
@@ -30,7 +32,7 @@ from agents.learning.plot import plot_history
 from agents.learning.processes import Alone
 from agents.losses import ReinforceLoss
 from agents.policies import SoftmaxPolicy
-from mdp import FiniteMDP
+from mdp import FiniteMDP, solve
 
 
 class Optimizer(StrEnum):
@@ -98,7 +100,8 @@ class Run:
         self, problem: Problem, agent: Agent, folder: Path, *, episodes: int, seed: int, every: int | None,
         **asked: str,
     ) -> None:  # fmt: skip
-        self.mdp, self.agent, self.episodes, self.every = problem.mdp, agent, episodes, every
+        self.problem, self.mdp, self.agent, self.folder = problem, problem.mdp, agent, folder
+        self.episodes, self.every = episodes, every
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = getattr(agent, "optimizer", None) or plain_ascent(agent.policy)  # an EM step keeps nothing
         baseline = getattr(getattr(agent, "loss", None), "baseline", None)
@@ -151,6 +154,35 @@ class Run:
         return self.learned | {"generator": self.generator.get_state()}
 
 
+def trained(run: Run, manifest: Manifest, console: Console, *, updates: int, resume: bool) -> bool:
+    """Train, say what became of J, and write it; True where ctrl-C came before the end."""
+    problem = run.problem
+    optimum = float(problem.mdp.start @ solve(problem.mdp).v)
+
+    def write(history: History, *, whole: bool) -> None:
+        with writing_to(run.folder):
+            written = draw(problem, history, optimum, run.folder)
+            if resume:
+                retire(beside(written))
+            wrote(console, written, manifest, whole=whole)
+
+    try:
+        with writing_to(run.folder, lambda: run.checkpoints.kept):
+            history = run(updates=updates, resume=resume, console=console)
+    except TrainingStopped as stopped:
+        write(stopped.history, whole=False)
+        raise
+    J = history.column("J")
+    console.print(
+        f"{problem.name}, gamma {problem.mdp.gamma:g}: J went from {J[0]:.6g} to {J[-1]:.6g} in {len(J) - 1} updates; "
+        f"{best(problem.mdp, optimum)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    write(history, whole=not history.interrupted)
+    return history.interrupted
+
+
 def digest(mdp: FiniteMDP) -> str:
     """Of all that a run on it depends on."""
     found = hashlib.sha256(repr((mdp.states, mdp.actions, mdp.gamma)).encode())
@@ -170,7 +202,7 @@ def stem(problem: Problem) -> str:
     return f"exactrl-train-{problem.stem}"
 
 
-def write(problem: Problem, history: History, optimum: float, folder: Path) -> list[Path]:
+def draw(problem: Problem, history: History, optimum: float, folder: Path) -> list[Path]:
     """The .csv file and the figure."""
     written = [folder / f"{stem(problem)}.csv", folder / f"{stem(problem)}.png"]
     tidy(*written, beside(written))

@@ -24,7 +24,8 @@ def load_model(
 ) -> Any:
     """The causal language model in a folder (config.json, model.safetensors), in evaluation mode. Nothing is fetched.
 
-    gguf_file: a file of that folder to read in place of them. Raises ValueError for a folder that holds no model.
+    gguf_file: a file of that folder to read in place of them. Raises ValueError for a folder that holds no model, or
+    one without all of its weights.
 
     >>> from tempfile import TemporaryDirectory
     >>> from agents import LanguageModelPolicy, load_model, random_model
@@ -42,11 +43,14 @@ def load_model(
     path = _checked(folder, gguf_file or "config.json")
     try:
         with quiet():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, gguf_file=gguf_file, **DATA_ONLY
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype, use_safetensors=True, gguf_file=gguf_file, output_loading_info=True, **DATA_ONLY
             )
     except Exception as error:  # of many kinds: transformers', safetensors', the reader's of GGUF
         raise ValueError(f"{path} holds no causal language model: {error}") from error
+    model, found = loaded
+    if missing := sorted(found["missing_keys"]):  # transformers draws them at random
+        raise ValueError(f"{path} holds no weights for {', '.join(missing[:3])}{', ...' * (len(missing) > 3)}")
     model.train(False)
     return model
 
@@ -130,6 +134,8 @@ def save_model(policy: LanguageModelPolicy, folder: str | os.PathLike[str], *, w
         return
     new, old = (path.with_name(f".{path.name}.{x}") for x in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
     try:
         new.mkdir(parents=True)
         with quiet():

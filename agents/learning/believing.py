@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from mdp.files.strict import parsed
 
 KINDS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
          "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}  # fmt: skip
+STATE = "state.json"
 SHARDS = "DCP_SHARDING_INFO"  # where torch.distributed.checkpoint notes the place of a part in the whole
 
 
@@ -60,9 +62,8 @@ def check_optimizer(noted: Any, policy: nn.Module, optimizer: torch.optim.Optimi
     """Raises ValueError where `noted` is not what an optimiser of this kind notes of these parameters."""
     if not isinstance(noted, dict) or not isinstance(noted.get("state"), dict):
         raise ValueError("the checkpoint's 'optimizer' is no {groups, state}")
-    groups = [{k: x for k, x in group.items() if k != "params"} for group in optimizer.param_groups]
-    if not _alike(noted.get("groups"), groups):
-        raise ValueError(f"the checkpoint's 'groups' of the optimizer do not fit those of {type(optimizer).__name__}")
+    if noted.get("groups") != json.loads(json.dumps(groups(optimizer))):
+        raise ValueError(f"the checkpoint's 'groups' of the optimizer are not those of {type(optimizer).__name__} now")
     names, remembers = {name for name, _ in policy.named_parameters()}, _remembers(optimizer)
     for name, of in noted["state"].items():
         if name not in names:
@@ -72,6 +73,11 @@ def check_optimizer(noted: Any, policy: nn.Module, optimizer: torch.optim.Optimi
         wrong = [key for key, x in of.items() if not (x is None if remembers[key] else _is_number(x) and x >= 0)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} in the optimizer's state of {name!r} is {of[wrong[0]]!r}")
+
+
+def groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """The optimiser's settings, without the parameters that they are for."""
+    return [{k: x for k, x in group.items() if k != "params"} for group in optimizer.param_groups]
 
 
 def _remembers(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
@@ -85,17 +91,6 @@ def _remembers(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
     return {key: isinstance(x, Tensor) and x.ndim > 0 for key, x in probe.state[p].items()}
 
 
-def _alike(noted: Any, own: Any) -> bool:
-    """The same but for numbers, which a schedule may have changed."""
-    if isinstance(own, (list, tuple)):
-        return isinstance(noted, list) and len(noted) == len(own) and all(map(_alike, noted, own))
-    if isinstance(own, dict):
-        return isinstance(noted, dict) and noted.keys() == own.keys() and all(_alike(noted[k], own[k]) for k in own)
-    if _is_number(own):
-        return _is_number(noted)
-    return type(noted) is type(own) and bool(noted == own)
-
-
 def _is_number(x: Any) -> bool:
     return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**1023 and math.isfinite(x)
 
@@ -104,7 +99,7 @@ def _is_number(x: Any) -> bool:
 
 
 def check_tensors(wanted: Mapping[str, Tensor], folder: Path) -> None:
-    """Raises ValueError unless the files of a folder hold each of these tensors, whole, in its shape and kind."""
+    """Raises ValueError unless the files of a folder hold these tensors, whole, in shape and kind, and no others."""
     found: dict[str, list[Part]] = defaultdict(list)
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -118,6 +113,8 @@ def check_tensors(wanted: Mapping[str, Tensor], folder: Path) -> None:
             raise ValueError(f"{folder}: {name!r} is of the kind {parts[0].kind}, not {x.dtype}")
         if not _cover(parts, shape):
             raise ValueError(f"{folder}: {name!r} of shape {shape} is not there, or not all of it")
+    if others := sorted(found.keys() - wanted.keys()):
+        raise ValueError(f"{folder}: {others[0]!r} is there, and {STATE} does not say what for")
 
 
 def _cover(parts: list[Part], shape: tuple[int, ...]) -> bool:

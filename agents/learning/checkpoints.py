@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.learning.believing import check_optimizer, check_tensors, read_state
+from agents.learning.believing import STATE, check_optimizer, check_tensors, groups, read_state
 from agents.learning.processes import Alone
 from agents.learning.training import History
 
-STATE = "state.json"
+WHOLE = re.compile(r"update-\d{6,}")
 NOTHING: Mapping[str, Tensor] = {}
 
 
@@ -80,13 +81,13 @@ class Checkpoints:
 
     def _tidy(self, path: Path) -> None:
         """Remove the older ones, and what a process that was killed has left of others."""
-        for other in self.folder.glob("update-*"):
-            if other != path:
+        for other in self.folder.iterdir():
+            if other != path and WHOLE.fullmatch(other.name.removesuffix(".part")):
                 shutil.rmtree(other)
 
     def latest(self) -> Path | None:
         """The last checkpoint that was written whole."""
-        whole = (path for path in self.folder.glob("update-*") if path.suffix != ".part")
+        whole = (path for path in self.folder.glob("update-*") if WHOLE.fullmatch(path.name))
         return max(whole, key=lambda path: (len(path.name), path.name), default=None)
 
     @property
@@ -154,19 +155,16 @@ def _local(x: Tensor) -> Tensor:
 
 def _settings(policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The optimiser's numbers: of its groups, and of each parameter (Adam's step)."""
-    groups = [{k: x for k, x in group.items() if k != "params"} for group in optimizer.param_groups]
     state = {
         name: {key: float(x) if not isinstance(x, Tensor) or x.ndim == 0 else None for key, x in of.items()}
         for name, p in policy.named_parameters()
         if (of := optimizer.state.get(p))
     }
-    return {"groups": groups, "state": state}
+    return {"groups": groups(optimizer), "state": state}
 
 
 def _prepare(policy: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
-    """Give the optimiser the numbers that `_settings` noted, and empty tensors for the rest."""
-    for group, noted in zip(optimizer.param_groups, settings["groups"], strict=True):
-        group.update({k: tuple(x) if isinstance(x, list) else x for k, x in noted.items()})
+    """Give the optimiser the numbers of each parameter that `_settings` noted, and empty tensors for the rest."""
     for name, p in policy.named_parameters():
         for key, x in settings["state"].get(name, {}).items():
             optimizer.state[p][key] = torch.zeros_like(p) if x is None else torch.tensor(x, device=p.device)

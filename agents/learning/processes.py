@@ -30,6 +30,19 @@ class ProcessLost(RuntimeError):
     """Another process of this run does not answer any more: what they do together cannot go on."""
 
 
+@contextmanager
+def answered(who: str) -> Iterator[None]:
+    """Within it a process that does not answer is a ProcessLost, in words."""
+    try:
+        yield
+    except RuntimeError as error:
+        gone = isinstance(error, dist.DistError) or GONE.search(str(error))
+        if not gone or isinstance(error, torch.OutOfMemoryError):
+            raise
+        said = re.sub(r"^\[\S+\] ", "", re.split(r"\n|\. ", str(error))[0])  # without torch's own source and advice
+        raise ProcessLost(f"{who} lost another one ({said})") from error
+
+
 class Share(NamedTuple):
     """The episodes of all processes, and which rows of them are this one's."""
 
@@ -65,8 +78,8 @@ class Alone:
     def joined(self) -> Any:
         """A context, in which the loss of another process is a ProcessLost.
 
-        Where one is lost, torchrun sends SIGTERM to the others, and SIGKILL half a minute later. SIGTERM is not heard
-        within, nor after a loss, so that there is time to finish a file and to say what happened.
+        Where one is lost, torchrun sends SIGTERM to the others, and SIGKILL half a minute later. Within, and after a
+        loss, SIGTERM ends nothing, so that there is time to finish a file and to say what happened.
         """
         return nullcontext()
 
@@ -113,7 +126,8 @@ class Processes(Alone):
     def __init__(self, *, sharded: bool = False) -> None:
         self.owns = not dist.is_initialized()
         if self.owns:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+            with answered("this process"):
+                dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         self.rank, self.world, self.sharded = dist.get_rank(), dist.get_world_size(), sharded
 
     def barrier(self) -> None:
@@ -125,15 +139,16 @@ class Processes(Alone):
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        before, lost = signal.signal(signal.SIGTERM, signal.SIG_IGN), False
         try:
-            yield
-        except RuntimeError as error:
-            if not (isinstance(error, dist.DistError) or GONE.search(str(error))):
-                raise
-            said = re.sub(r"^\[\S+\] ", "", re.split(r"\n|\. ", str(error))[0])  # without torch's own source and advice
-            raise ProcessLost(f"process {self.rank} of {self.world} lost another one ({said})") from error
-        signal.signal(signal.SIGTERM, before)
+            with answered(f"process {self.rank} of {self.world}"):
+                yield
+        except ProcessLost:
+            lost = True
+            raise
+        finally:
+            if not lost:
+                signal.signal(signal.SIGTERM, before)
 
     def shard(self, model: nn.Module) -> None:
         from torch.distributed.fsdp import fully_shard

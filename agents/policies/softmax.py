@@ -7,6 +7,7 @@ The distribution that is sampled is the one that is scored: all of this lives he
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from mdp import Episodes, FiniteMDP
 class SoftmaxPolicy(nn.Module):
     """A softmax policy over a module of preferences (observations -> (N, A)); `.double()` and `.to(device)` work.
 
-    Raises ValueError for a temperature that is not positive, top_k < 1, or top_p outside (0, 1].
+    Raises ValueError for a temperature that is not positive and finite, top_k < 1, or top_p outside (0, 1].
 
     >>> import math
     >>> from agents import SoftmaxPolicy, TabularPreferences
@@ -38,8 +39,10 @@ class SoftmaxPolicy(nn.Module):
         self, preferences: nn.Module, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
     ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, not {temperature}; for the limit 0 there is greedy()")
+        if not 0 < temperature < math.inf:
+            raise ValueError(
+                f"temperature must be positive and finite, not {temperature}; for the limit 0 there is greedy()"
+            )
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be at least 1, not {top_k}")
         if top_p is not None and not 0 < top_p <= 1:

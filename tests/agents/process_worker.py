@@ -195,7 +195,7 @@ def commands(among: Processes) -> dict[str, Any]:
     if among.rank == 0:
         shutil.copytree("sharded", "interrupted")
     among.barrier()
-    run = Run(Settings("model", **SETTINGS), Path("sharded"), pieces=1, sharded=True)  # type: ignore[arg-type]
+    run = Run(Settings("model", **SETTINGS), Path("sharded"), processes(sharded=True), pieces=1)  # type: ignore[arg-type]
     history = run.checkpoints.load(run.policy, run.optimizer)
     whole = {
         name: x.full_tensor() if hasattr(x, "full_tensor") else x

@@ -147,7 +147,7 @@ def test_metrics_and_tensorboard() -> None:
 
 def test_the_model_that_is_written_is_the_one_that_was_trained() -> None:
     trained("--updates", "3", "--out", "a")
-    run = Run(Settings("model", **SETTINGS), Path("a"), pieces=1, sharded=False)  # type: ignore[arg-type]
+    run = Run(Settings("model", **SETTINGS), Path("a"), Alone(), pieces=1)  # type: ignore[arg-type]
     played = rollout(run.policy, run.problem.vector_env(8), 8, group_size=4, generator=seeded())
     start = run.policy.log_prob(played).detach()
     run.checkpoints.load(run.policy, run.optimizer)

@@ -145,7 +145,7 @@ def resumed(folder: Path, tmp_path: Path, name: str, out: str) -> Run:
     """A run in this process, in the state of a copy of the checkpoint in `out`."""
     shutil.copytree(folder / out, tmp_path / name)
     settings = Settings(str(folder / "model"), **process_worker.SETTINGS)  # type: ignore[arg-type]
-    return Run(settings, tmp_path / name, pieces=1, sharded=False)
+    return Run(settings, tmp_path / name, Alone(), pieces=1)
 
 
 def test_shards_are_read_by_two_processes_and_by_one(
@@ -162,7 +162,7 @@ def test_shards_are_read_by_two_processes_and_by_one(
     assert len(by_one) == 3 * len(list(run.policy.parameters()))
     for name, x in by_one.items():
         assert torch.equal(x, by_two[name]), name
-    start = Run(run.settings, tmp_path / "start", pieces=1, sharded=False).policy.state_dict()
+    start = Run(run.settings, tmp_path / "start", Alone(), pieces=1).policy.state_dict()
     assert not all(torch.equal(x, start[name]) for name, x in run.policy.state_dict().items())
 
 

@@ -14,7 +14,8 @@ import torch
 from agents import SoftmaxPolicy, TabularPreferences
 from agents.cli.language.lines import Lines
 from agents.learning import History
-from agents.learning.checkpoints import STATE, Checkpoints, tensors
+from agents.learning.believing import STATE
+from agents.learning.checkpoints import Checkpoints, tensors
 from agents.learning.processes import Alone
 from agents.learning.training import COLUMNS, TIMES
 from tests.fuzz.checks import FOLDER, demand, refused

@@ -14,7 +14,8 @@ from agents.cli.language import verify as verifying
 from agents.cli.manifest import NAME, begun
 from agents.cli.records import wrote
 from agents.learning import TrainingStopped
-from agents.learning.processes import ProcessLost
+from agents.learning.checkpoints import Checkpoints
+from agents.learning.processes import ProcessLost, processes
 from mdp.model.products import cores
 
 
@@ -34,7 +35,8 @@ def verify_model(model: Path, seed: int, out: Path, console: Console) -> tuple[b
         console.print(verifying.CAPTION, highlight=False)
         with writing_to(out):
             title = f"grad J of {model.name}, float64"
-            wrote(console, verifying.write(parts, title, out, seed, interrupted=interrupted), manifest)
+            wrote(console, verifying.write(parts, title, out, seed, interrupted=interrupted), manifest,
+                  whole=not interrupted)
     return interrupted, all(part.passed for part in parts)
 
 
@@ -44,14 +46,17 @@ def train_model(
 ) -> bool:  # fmt: skip
     """Train; True where ctrl-C came before the end. Of several processes one speaks."""
     use_all_cores()
-    run = training.Run(settings, out, pieces=pieces, sharded=sharded)
+    together = processes(sharded=sharded)
+    kept = Checkpoints(out / training.CHECKPOINTS, {}, together)
     try:
-        with run.processes.joined(), writing_to(out, lambda: run.checkpoints.kept):
-            return _trained(run, console, updates=updates, every=every, resume=resume)
+        with together.joined():
+            run = training.Run(settings, out, together, pieces=pieces)
+            with writing_to(out, lambda: kept.kept):
+                return _trained(run, console, updates=updates, every=every, resume=resume)
     except ProcessLost as lost:
-        raise ProcessLost(f"{lost}; {run.checkpoints.kept}") from lost
+        raise ProcessLost(f"{lost}; {kept.kept}") from lost
     finally:
-        run.processes.close()
+        together.close()
 
 
 def _trained(run: training.Run, console: Console, *, updates: int, every: int, resume: bool) -> bool:
@@ -60,9 +65,9 @@ def _trained(run: training.Run, console: Console, *, updates: int, every: int, r
     try:
         history = run(updates=updates, every=every, resume=resume, console=console)
     except TrainingStopped:
-        console.print(f"a checkpoint is in {run.checkpoints.folder}; --resume goes on from it", highlight=False)
+        console.print(run.checkpoints.kept, highlight=False, soft_wrap=True)
         raise
     console.print(training.summary(history), highlight=False, soft_wrap=True)
     if run.processes.rank == 0:
-        wrote(console, run.write(history), run.manifest, run.out / NAME)
+        wrote(console, run.write(history), run.manifest, run.out / NAME, whole=not history.interrupted)
     return history.interrupted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -29,7 +30,7 @@ def loss_of(name: str, horizon: int, beta: float) -> PolicyLoss:
     """
     if name not in LOSSES:
         raise ValueError(f"--loss takes {', '.join(LOSSES)}, not {name!r}")
-    if not beta >= 0:
-        raise ValueError(f"--beta must be at least 0, not {beta}")
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"--beta must be finite and at least 0, not {beta}")
     loss = LOSSES[name](horizon)
     return replace(loss, advantage=penalised(loss.advantage, beta)) if beta else loss

@@ -62,7 +62,7 @@ def problem(task: Task, tokenizer: Any, *, vocabulary: int, context: int | None,
 
     Raises ValueError for a prompt without tokens, with others than the model has, or longer than its context allows.
     """
-    ids = [encoded(tokenizer, line.prompt) for line in task.lines]
+    ids = [_ids(tokenizer, line) for line in task.lines]
     for line, prompt in zip(task.lines, ids, strict=True):
         if not prompt:
             raise ValueError(f"the prompt of {line.where} has no tokens")
@@ -77,7 +77,10 @@ def problem(task: Task, tokenizer: Any, *, vocabulary: int, context: int | None,
         raise ValueError(f"two prompts of {task.name} have the same tokens")
 
     def reward(prompt: tuple[int, ...], completion: tuple[int, ...]) -> float:
-        asked, written = (tokenizer.decode(x, skip_special_tokens=True) for x in (prompt, completion))
+        try:
+            asked, written = (tokenizer.decode(x, skip_special_tokens=True) for x in (prompt, completion))
+        except Exception as error:  # of any kind
+            raise ValueError(f"the tokenizer cannot say what {prompt} and {completion} are: {what(error)}") from error
         try:
             value = float(task.reward(asked, written, task.lines[at[prompt]].answer))
         except Exception as error:
@@ -87,6 +90,13 @@ def problem(task: Task, tokenizer: Any, *, vocabulary: int, context: int | None,
         return value
 
     return envs.TokenMDP(vocabulary, horizon, reward, prompts=ids, eos=tokenizer.eos_token_id)
+
+
+def _ids(tokenizer: Any, line: Line) -> tuple[int, ...]:
+    try:
+        return encoded(tokenizer, line.prompt)
+    except Exception as error:  # of any kind: the tokenizer's, and what a chat template raises
+        raise ValueError(f"the tokenizer cannot take the prompt of {line.where}: {what(error)}") from error
 
 
 def encoded(tokenizer: Any, prompt: Messages) -> tuple[int, ...]:

@@ -6,7 +6,8 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from rich.console import Console
 from agents.cli.faults import check_room, stopping, tidy
 from agents.cli.language.losses import loss_of
 from agents.cli.language.record import CSV, FIGURE, SECONDS, Record, draw, seconds
-from agents.cli.language.tasks import load_task, problem
+from agents.cli.language.tasks import TASKS, load_task, problem
 from agents.cli.manifest import NAME, begun
 from agents.language import LanguageModelPolicy, load_model, load_tokenizer, save_model
 from agents.learning import History, Reinforce, TrainingStopped, rollout, train
 from agents.learning.checkpoints import Checkpoints, generator_of
-from agents.learning.processes import processes
+from agents.learning.processes import Alone
+
+CHECKPOINTS = "checkpoints"  # a folder in --out
 
 
 @dataclass(frozen=True)
@@ -47,26 +50,26 @@ class Settings:
 class Run:
     """One training run: the policy, its agent, the problem, the checkpoints."""
 
-    def __init__(self, settings: Settings, out: Path, *, pieces: int, sharded: bool) -> None:
-        self.settings, self.out, self.processes = settings, out, processes(sharded=sharded)
+    def __init__(self, settings: Settings, out: Path, processes: Alone, *, pieces: int) -> None:
+        self.settings, self.out, self.processes = settings, out, processes
         s = settings
         if s.groups % self.processes.world:
             raise ValueError(f"{s.groups} groups cannot be shared among {self.processes.world} processes")
         task, loss = load_task(s.task, s.reward), loss_of(s.loss, s.tokens, s.beta)
         tokenizer, model = load_tokenizer(s.model), load_model(s.model)
-        self.manifest = begun(s.model, s.task, s.reward, seed=s.seed)
-        described = _described(settings, model, (line.prompt for line in task.lines))
-        self.checkpoints = Checkpoints(out / "checkpoints", described, self.processes)
-        model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu")
-        shape: dict[str, Any] = {"temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p}
-        reference = LanguageModelPolicy(copy.deepcopy(model), **shape).requires_grad_(False) if s.beta else None
-        if sharded:
-            self.processes.shard(model)
-        self.policy = LanguageModelPolicy(model, tokenizer, **shape)
+        self.manifest = begun(s.model, None if s.task in TASKS else s.task, s.reward, seed=s.seed)
         self.problem = problem(
             task, tokenizer, vocabulary=model.get_input_embeddings().weight.shape[0],
             context=getattr(model.config, "max_position_embeddings", None), horizon=s.tokens,
         )  # fmt: skip
+        described = _described(settings, model, tokenizer, self.problem.prompts, self.manifest.inputs[s.model])
+        self.checkpoints = Checkpoints(out / CHECKPOINTS, described, self.processes)
+        model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu")
+        shape: dict[str, Any] = {"temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p}
+        reference = LanguageModelPolicy(copy.deepcopy(model), **shape).requires_grad_(False) if s.beta else None
+        if self.processes.sharded:
+            self.processes.shard(model)
+        self.policy = LanguageModelPolicy(model, tokenizer, **shape)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=s.lr, weight_decay=0.0, fused=True)
         self.agent = Reinforce(
             self.policy, loss=loss, optimizer=self.optimizer, reference=reference, pieces=pieces,
@@ -100,6 +103,13 @@ class Run:
         files = [self.out / CSV, self.out / FIGURE, self.checkpoints.folder, *model]
         return [path for path in files if path.exists()]
 
+    def _prepare(self) -> None:
+        """The folder; one process looks after it."""
+        if self.processes.rank == 0:
+            check_room(self.out, self.size)
+            tidy(*(self.out / name for name in (CSV, SECONDS, FIGURE, NAME)))
+            self.manifest.begin(self.out)
+
     def __call__(self, *, updates: int, every: int, resume: bool, console: Console) -> History:
         """Train until there are `updates` in all, with a checkpoint after each `every` of them and at the end.
 
@@ -107,10 +117,7 @@ class Run:
         """
         history = self.checkpoints.start(self.policy, self.optimizer, updates=updates, resume=resume)
         s, n = self.settings, self.settings.groups // self.processes.world * self.settings.group_size
-        if self.processes.rank == 0:
-            check_room(self.out, self.size)
-            tidy(*(self.out / name for name in (CSV, SECONDS, FIGURE, NAME)))
-            self.manifest.begin(self.out)
+        self.processes.together(self._prepare)()
         record = Record(self.out, history, updates, console, shown=self.processes.rank == 0)
         with record, stopping(self.processes) as stopped:
 
@@ -130,23 +137,32 @@ class Run:
                     generator=lambda k: generator_of(s.seed, k, self.processes.rank),
                 )  # fmt: skip
             except TrainingStopped:  # before the update changed anything
-                self.checkpoints.save(self.policy, self.optimizer, history)
+                with suppress(ValueError):  # parameters that are not finite are not saved: the last checkpoint stays
+                    self.checkpoints.save(self.policy, self.optimizer, history)
                 raise
         if not history.interrupted:
             save_model(self.policy, self.out / "model", writes=self.processes.rank == 0)
         return history
 
 
-def _described(settings: Settings, model: Any, prompts: Iterable[Any]) -> dict[str, Any]:
-    """What a checkpoint must agree with; the model by its config and its weights, wherever it stands."""
-    asked = hashlib.sha256(f"[{', '.join(map(json.dumps, prompts))}]".encode()).hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(Path(settings.model).glob("*.safetensors")):
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+def _described(
+    settings: Settings, model: Any, tokenizer: Any, prompts: Sequence[tuple[int, ...]], files: dict[str, str]
+) -> dict[str, Any]:
+    """What a checkpoint must agree with; the model by its config and its weights (files: sha256).
+
+    Not the reward and the answers: a run that one of them has stopped goes on when it is mended.
+    """
     config = model.config.to_diff_dict()
     config = {k: x for k, x in config.items() if k not in ("_name_or_path", "transformers_version")}
-    return asdict(settings) | {"model": {"config": config, "weights": digest.hexdigest()}, "prompts": asked}
+    weights = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+    return asdict(settings) | {
+        "model": {"config": config, "weights": _digest(weights)}, "tokenizer": _digest(tokenizer.get_vocab()),
+        "prompts": _digest(prompts),
+    }  # fmt: skip
+
+
+def _digest(x: Any) -> str:
+    return hashlib.sha256(json.dumps(x, sort_keys=True).encode()).hexdigest()
 
 
 def summary(history: History) -> str:

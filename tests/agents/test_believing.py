@@ -1,0 +1,243 @@
+"""What is refused, not repaired: weights that are not there, checkpoints that lost something, another tokenizer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from agents import LanguageModelPolicy, SoftmaxPolicy, TabularPreferences, load_model, load_tokenizer
+from agents.cli import manifest
+from agents.cli.ending import end
+from agents.cli.faults import stopping, tidy
+from agents.cli.language.lines import Line
+from agents.cli.language.losses import loss_of
+from agents.cli.language.tasks import Task, problem
+from agents.cli.options import writable
+from agents.language import save_model
+from agents.learning import History
+from agents.learning.checkpoints import Checkpoints
+from agents.learning.processes import Alone, Processes, ProcessLost
+from agents.learning.training import COLUMNS, TIMES
+from envs import bandit
+from tests.agents.models import save, small
+from tests.agents.process_worker import SMALL, exactrl
+
+ROWS = [dict.fromkeys(COLUMNS + TIMES, 0.5)] * 2
+
+
+def fresh(lr: float = 0.1) -> tuple[SoftmaxPolicy, torch.optim.Optimizer]:
+    policy = SoftmaxPolicy(TabularPreferences(bandit(means=(0, 1, 2)))).double()
+    return policy, torch.optim.AdamW(policy.parameters(), lr=lr)
+
+
+def stepped() -> tuple[SoftmaxPolicy, torch.optim.Optimizer]:
+    policy, optimizer = fresh()
+    theta = next(policy.parameters())
+    (theta**2 + theta).sum().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return policy, optimizer
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Checkpoints:
+    """One checkpoint, after one update."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, Alone())
+    checkpoints.save(*stepped(), History([dict(row) for row in ROWS]))
+    return checkpoints
+
+
+def test_a_model_without_all_weights(tmp_path: Path) -> None:
+    """transformers would draw them at random."""
+    folder = save(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "q_proj" in name)
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"holds no weights for {name}$"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x["optimizer"].update(state={}), "is there, and state.json does not say what for"),
+        (lambda x: x["optimizer"]["groups"][0].update(lr=-0.05), "'groups' of the optimizer are not those of AdamW"),
+        (lambda x: x["optimizer"]["groups"][0].update(betas=[3, -2]), "'groups' of the optimizer are not those"),
+    ],
+)
+def test_a_checkpoint_that_lost_something(
+    kept: Checkpoints, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    at = kept.folder / "update-000001" / "state.json"
+    state = json.loads(at.read_text())
+    change(state)
+    at.write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=message):
+        kept.load(*fresh())
+
+
+def test_another_learning_rate(kept: Checkpoints) -> None:
+    assert len(kept.load(*fresh()).rows) == 2
+    with pytest.raises(ValueError, match="'groups' of the optimizer are not those of AdamW now"):
+        kept.load(*fresh(lr=0.2))
+
+
+def test_copies_of_checkpoints_are_the_users(kept: Checkpoints) -> None:
+    copy = kept.folder / "update-000006-mine"
+    copy.mkdir()
+    assert kept.latest() == kept.folder / "update-000001"
+    kept.save(*stepped(), History([dict(row) for row in ROWS + ROWS[:1]]))
+    assert sorted(x.name for x in kept.folder.iterdir()) == ["update-000002", "update-000006-mine"]
+
+
+@pytest.mark.usefixtures("_in_a_folder")
+def test_another_tokenizer() -> None:
+    save(Path("model"))
+    train = ("train", "--model", "model", *SMALL, "--out", "a")
+    assert exactrl(*train, "--updates", "1")[0] == 0
+    at = Path("model/tokenizer.json")
+    tokenizer = json.loads(at.read_text())
+    words = tokenizer["model"]["vocab"]
+    words["c"], words["g"] = words["g"], words["c"]
+    at.write_text(json.dumps(tokenizer))
+    code, _, error = exactrl(*train, "--updates", "2", "--resume")
+    assert code == 2
+    assert "is of another run: its tokenizer was" in error
+
+
+@pytest.mark.usefixtures("_in_a_folder")
+@pytest.mark.parametrize("template", ["{{ raise_exception('no roles') }}", "{% for %}"])
+def test_a_chat_template_that_raises(template: str) -> None:
+    tokenizer = load_tokenizer(save(Path("model")))
+    tokenizer.chat_template = template
+    task = Task("x", [Line([{"role": "user", "content": "12"}], None, "x.jsonl, line 1")], lambda *_: 0.0)
+    with pytest.raises(ValueError, match=r"the tokenizer cannot take the prompt of x\.jsonl, line 1: Template"):
+        problem(task, tokenizer, vocabulary=23, context=None, horizon=2)
+
+
+@pytest.mark.usefixtures("_in_a_folder")
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_model_that_was_written_by_a_process_that_was_killed(exists: bool) -> None:
+    """It may have left the model that was there before, beside the new one or alone."""
+    policy, other = (LanguageModelPolicy(small("llama", seed=k)) for k in range(2))
+    save_model(policy, "model")
+    Path("model").rename(".model.old")
+    if exists:
+        save_model(policy, "model")
+        Path(".model.old").mkdir(exist_ok=True)
+    save_model(other, "model")
+    assert next(load_model("model").parameters()).equal(next(other.model.parameters()))
+    assert [x.name for x in Path().iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("option", ["groups", "group-size", "pieces", "top-k", "max-tokens", "updates"])
+def test_counts_that_no_machine_counts(option: str) -> None:
+    code, _, error = exactrl("train", "--model", "model", f"--{option}", "9" * 23)
+    assert code == 2
+    assert f"Invalid value for '--{option}'" in error
+    assert error.count("\n") == 1
+
+
+def test_what_is_not_finite() -> None:
+    with pytest.raises(ValueError, match="--beta must be finite"):
+        loss_of("rloo", 3, float("inf"))
+    with pytest.raises(ValueError, match="temperature must be positive and finite"):
+        SoftmaxPolicy(TabularPreferences(bandit()), temperature=float("inf"))
+
+
+def test_a_full_disk_is_no_mistake_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left"):
+        writable(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OverflowError("int too large"), 2, "int too large"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 2,
+         "not enough memory: can't allocate memory: you tried"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 2, "not enough memory: CUDA out of memory"),
+        (ProcessLost("gone"), 1, "gone"),
+        (OSError("full"), 1, "full"),
+    ],
+)  # fmt: skip
+def test_how_a_command_ends(
+    error: Exception, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        end(command)
+    assert (left.value.code, capsys.readouterr().err) == (code, f"exactrl: {said}\n")
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    def command() -> None:
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        end(command)
+
+
+def test_ctrl_c_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping(Alone()) as stopped:
+            signal.raise_signal(signal.SIGINT)
+            assert not stopped()
+            signal.raise_signal(signal.SIGTERM)
+            assert stopped()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_is_heard_again_but_after_a_loss() -> None:
+    processes = object.__new__(Processes)
+    processes.rank, processes.world = 0, 2
+    before = signal.getsignal(signal.SIGTERM)
+    for error, said, after in (
+        (ValueError("x"), ValueError, before), (torch.OutOfMemoryError("NCCL"), RuntimeError, before),
+        (RuntimeError("gloo: connection closed"), ProcessLost, signal.SIG_IGN),
+    ):  # fmt: skip
+        try:
+            with pytest.raises(said), processes.joined():
+                raise error
+            assert signal.getsignal(signal.SIGTERM) is after
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def test_only_what_was_left_is_removed(tmp_path: Path) -> None:
+    for name in (".metrics.2024.csv", ".metrics.2024-mine.csv", ".metrics.csv", "metrics.csv", ".x[1].7.csv"):
+        (tmp_path / name).touch()
+    tidy(tmp_path / "metrics.csv", tmp_path / "x[1].csv")
+    assert sorted(x.name for x in tmp_path.iterdir()) == [".metrics.2024-mine.csv", ".metrics.csv", "metrics.csv"]
+
+
+def test_manifests_take_the_first_free_number(tmp_path: Path) -> None:
+    for name in ("manifest.json", "manifest-2.json"):
+        (tmp_path / name).write_text(name)
+    manifest.begun(seed=1).begin(tmp_path)
+    assert (tmp_path / "manifest-1.json").read_text() == "manifest.json"
+    assert (tmp_path / "manifest-2.json").read_text() == "manifest-2.json"
+    assert json.loads((tmp_path / "manifest.json").read_text())["whole"] is False
+
+
+@pytest.fixture
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
