@@ -1,7 +1,8 @@
 """`python -m tests.fuzz [TARGET ...] --runs N`: fuzz the targets, by default all, one process at a time.
 
-N inputs in all, shared among the targets by what an input takes. The page fuzzing.md is written anew after each target,
-from build/fuzz/results.json: what was found, and how far the fuzzer came. Needs the extra `fuzz`.
+N inputs in all, shared among the targets by what an input takes. A run of all writes the page fuzzing.md anew after
+each target: what was found, and how far the fuzzer came. build/fuzz/results.json has the same, of a run of some, too.
+Needs the extra `fuzz`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def fuzzed(name: str, runs: int, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def page(results: dict[str, Any]) -> str:
+def page(results: dict[str, Any], runs: int) -> str:
     """The record, as Markdown."""
     rows = [
         f"| {name} | {x['inputs']:,} | {x['seconds']:,} | {x['first']:,} | {x['edges']:,} | {x['corpus']:,} | "
@@ -64,12 +65,13 @@ def page(results: dict[str, Any]) -> str:
     found = [f"- {name}: {one['kind']}; input `{one['bytes'][:200]}`" for name, x in results.items()
              for one in x["findings"]]  # fmt: skip
     of = ", ".join(f"{name} {version(name)}" for name in ("atheris", "numpy", "scipy", "torch", "typer"))
-    return f"""# Fuzzing: everything that reads
+    return f"""# Fuzzing: what reads files, tables, environments and arguments
 
-`python -m tests.fuzz --runs 1000000`, coverage-guided, one process at a time. An input passes if it is refused with
+`python -m tests.fuzz --runs {runs}`, coverage-guided, one process at a time. An input passes if it is refused with
 words (ValueError, TypeError; on the command line one line and exit code 2), or accepted AND sound: each row of the
 table and the start are probability distributions to 1e-9, values exist, saved and loaded it is the same. No input may
-take more than 10 s, nor memory beyond ten times its size and 32 MB (measured on one in 32).
+take more than 10 s, nor memory beyond ten times its size and 32 MB (measured on one in 32: the peak of what Python and
+numpy allocate, and of what the process has in memory, which torch and safetensors add to).
 
 | target | inputs | seconds | edges of the seeds | edges | corpus | findings |
 |---|---:|---:|---:|---:|---:|---:|
@@ -103,7 +105,7 @@ def main() -> None:
             new.write_text(json.dumps(results, indent=1))
         if not given.targets:
             with replacing(PAGE) as new:
-                new.write_text(page(results))
+                new.write_text(page(results, given.runs))
     sys.exit(any(x["findings"] for x in results.values()))
 
 

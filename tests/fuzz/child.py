@@ -18,10 +18,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["mdp", "agents", "envs"]):
-    from tests.fuzz.checks import judged
+    from tests.fuzz.checks import LONGEST, judged
     from tests.fuzz.targets import TARGETS
 
-LONGEST, PATIENCE, MEMORY = 1024, 60, 4096  # bytes of an input; seconds and MB at which libFuzzer ends the process
+PATIENCE, MEMORY = 60, 4096  # seconds and MB at which libFuzzer ends the process
 
 
 def kind_of(error: BaseException) -> str:

@@ -1,10 +1,12 @@
-"""Command-line arguments, in this process: the last one is a mistake, or the work is tiny."""
+"""Command-line arguments, in this process: the last one is a mistake, or the work is tiny, so that it may be done."""
 
 from __future__ import annotations
 
 import io
+import linecache
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 
@@ -46,13 +48,24 @@ TINY = {
     "grade": (["grade", "none.py"],),
     "tutorials": (["tutorials"], ["tutorials", "99"]),
 }  # fmt: skip
+WORK = {
+    "solve": ["solve", "tiny.json"],
+    "variance": ["variance", "tiny.json"],
+    "show": ["show", "tiny.json"],
+    "verify": ["verify", "tiny.json", "--episodes", "64"],
+    "audit": ["audit", "tiny.json", "--horizon", "2", "--samples", "64", "--loss", "own:loss"],
+    "train": ["train", "tiny.json", "--updates", "1", "--episodes", "5"],
+}
+DONE = [x for x in VALUES if x not in ("9" * 30, "[/x]")]  # so many updates would be made; the console reads a markup
 SEEDS = [bytes([k, k % 7, 3 * k % 256, k % 5, 11 * k % 256, 7, k, 2 * k % 256]) for k in range(120)]
 
 
 def arguments(d: Draw) -> list[str]:
-    """A command, options with values that may do, and at the end a mistake; or something tiny."""
-    command = d.of(list(OPTIONS))
-    if command in TINY and d.below(4) == 0:
+    """A command, options with values that may do, and at the end a mistake; or something tiny; or tiny work."""
+    command, form = d.of(list(OPTIONS)), d.below(8)
+    if command in WORK and form == 2:
+        return [*WORK[command], d.of(OPTIONS[command]), d.of(DONE)]
+    if command in TINY and form < 2:
         tiny = list(d.of(TINY[command]))
         if d.below(2):
             tiny[d.below(len(tiny))] = d.of(VALUES) if tiny[0] not in ("verify", "audit", "train") else tiny[-1]
@@ -77,6 +90,7 @@ def place() -> Iterator[None]:
         (PLACE / "foreign.npz").write_bytes(b"PK\3\4")
         (PLACE / "notes.txt").write_text("notes")
         (PLACE / "[bold].json").write_text("[bold]")
+        (PLACE / "own.py").write_text("def loss(batch):\n    return -(batch.log_probs * batch.rewards).sum()\n")
         (PLACE / "given.jsonl").write_text('{"prompt": "x"}\n')
     before = sys.argv
     with chdir(PLACE):
@@ -86,25 +100,38 @@ def place() -> Iterator[None]:
             sys.argv = before
 
 
-def run(given: list[str]) -> tuple[int, str]:
-    """The exit code and what was said on stderr."""
+def run(given: list[str]) -> tuple[int, str, BaseException | None]:
+    """The exit code, what was said on stderr, and what was raised."""
     out, error = io.StringIO(), io.StringIO()
     with place(), redirect_stdout(out), redirect_stderr(error):
         sys.argv = ["exactrl", *given]
         try:
             main()
         except SystemExit as ended:
-            return int(ended.code or 0), error.getvalue()
+            return int(ended.code or 0), error.getvalue(), ended.__context__
     raise AssertionError("main() came back")
 
 
 def arguments_of_the_command_line(data: bytes) -> None:
-    given = arguments(Draw(data))
-    code, said = run(given)
+    check(arguments(Draw(data)))
+
+
+def check(given: list[str]) -> None:
+    """Raises Finding for an end without the words that it needs."""
+    code, said, error = run(given)
     demand(code in (0, 1, 2, 130), f"exit code {code} of {given}")
     demand("Traceback" not in said, f"a traceback of {given}")
     if code == 2:
         demand(said.startswith("exactrl: ") and said.count("\n") == 1 and len(said) > 12, f"{given} says {said!r}")
+        demand(is_meant(error), f"{given} is refused by chance: {error!r}")
+
+
+def is_meant(error: BaseException | None) -> bool:
+    """Whether a `raise` statement refused: `None["v"]` raises TypeError with words, too."""
+    if error is None or isinstance(error, MemoryError):
+        return True
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return linecache.getline(frame.filename, frame.lineno or 0).lstrip().startswith("raise")
 
 
 os.environ.setdefault("COLUMNS", "100")

@@ -64,9 +64,9 @@ class Draw:
 
 
 def mutated(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Flipped, inserted, dropped, repeated, or joined with another seed: up to eight times."""
+    """Flipped, inserted, dropped, repeated, or joined with another seed: one to eight times."""
     found = bytearray(data)
-    for _ in range(rng.randint(0, 8)):
+    for _ in range(rng.randint(1, 8)):
         i, j = sorted(rng.randrange(len(found) + 1) for _ in range(2))
         j = min(j, i + 32)
         change = rng.randrange(6)

@@ -145,7 +145,10 @@ def gymnasium(data: bytes) -> None:
     n, m = 1 + d.below(4), 1 + d.below(3)
     P: Any = {}
     for s in range(n):
-        P[_label(d, s) if d.below(2) else s] = {}
+        try:
+            P[_label(d, s) if d.below(2) else s] = {}
+        except TypeError:  # no key of any dictionary
+            continue
         for a in range(m):
             listed: Any = [(p, d.below(n), d.below(9) - 4.0, d.below(3) == 2) for p in d.distribution(1 + d.below(3))]
             if d.rarely():

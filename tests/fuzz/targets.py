@@ -1,11 +1,14 @@
-"""Everything that reads, by name: a function of bytes that returns where all is well, and bytes to begin with."""
+"""What reads, by name: a function of bytes that returns where all is well, and bytes to begin with.
+
+Not here: shards of several processes, and folders of a language model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tests.fuzz import commands, kept, tables, texts
+from tests.fuzz import commands, kept, simulated, tables, texts
 
 
 class Target(NamedTuple):
@@ -23,7 +26,8 @@ TARGETS = {
     "from_pairs": Target(tables.pairs, tables.SEEDS, 0.07),
     "from_gymnasium": Target(tables.gymnasium, tables.SEEDS, 0.07),
     "from_function": Target(tables.function, tables.SEEDS, 0.07),
-    "load json": Target(kept.json_file, kept.seeds(".json"), 0.25),
+    "from_simulator": Target(simulated.simulator, tables.SEEDS, 0.01),
+    "load json": Target(kept.json_file, kept.seeds(".json"), 0.24),
     "load npz": Target(kept.npz_file, kept.seeds(".npz"), 0.03),
     "prompts": Target(texts.jsonl, texts.PROMPTS, 0.28),
     "checkpoints": Target(texts.checkpoint, texts.CHECKPOINTS, 0.01),

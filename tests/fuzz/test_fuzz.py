@@ -1,4 +1,4 @@
-"""10,000 inputs from a fixed seed for all that reads: refused with words, or sound. See fuzzing.md for the long run."""
+"""10,000 inputs from a fixed seed for what reads: refused with words, or sound. See fuzzing.md for the long run."""
 
 from __future__ import annotations
 
@@ -8,32 +8,41 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 
 from mdp import FiniteMDP
 from mdp.model.table import Table
-from tests.fuzz.checks import TRACED, Finding, check_sound, judged, refused
+from tests.fuzz import commands
+from tests.fuzz.checks import LONGEST, PEAK, TRACED, Finding, check_kept, check_sound, judged, refused, within
 from tests.fuzz.draw import mutated
 from tests.fuzz.targets import TARGETS
 
 INPUTS = {
-    "from_outcomes": 1100, "from_arrays": 1000, "from_arrays sparse": 800, "from_pairs": 600, "from_gymnasium": 900,
-    "from_function": 1000, "load json": 1700, "load npz": 700, "prompts": 1800, "checkpoints": 200, "command line": 200,
+    "from_outcomes": 1100, "from_arrays": 1000, "from_arrays sparse": 800, "from_pairs": 600, "from_gymnasium": 800,
+    "from_function": 900, "from_simulator": 300, "load json": 1600, "load npz": 700, "prompts": 1800,
+    "checkpoints": 200, "command line": 200,
 }  # fmt: skip
 
 
 def inputs(seeds: list[bytes], n: int, seed: int) -> list[bytes]:
-    """The seeds, then three changed ones for each that is random."""
+    """The seeds, then three changed ones for each that is random, and none twice."""
     rng = random.Random(seed)
-    found = list(seeds[:n])
+    found = dict.fromkeys(seeds[:n])
     while len(found) < n:
         new = len(found) % 4 == 0
-        found.append(rng.randbytes(rng.randint(1, 256)) if new else mutated(rng.choice(seeds), rng.choice(seeds), rng))
-    return found
+        found[rng.randbytes(rng.randint(1, 256)) if new else mutated(rng.choice(seeds), rng.choice(seeds), rng)] = None
+    return list(found)
 
 
 def test_ten_thousand() -> None:
     assert INPUTS.keys() == TARGETS.keys()
     assert sum(INPUTS.values()) == 10_000
+    for name, target in TARGETS.items():
+        assert len(set(inputs(list(target.seeds), INPUTS[name], seed=8))) == INPUTS[name]
+
+
+def test_the_fuzzer_cuts_no_seed() -> None:
+    assert max(len(data) for target in TARGETS.values() for data in target.seeds) <= LONGEST
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -43,7 +52,8 @@ def test_nothing_is_found(name: str) -> None:
     try:
         for data in inputs(list(TARGETS[name].seeds), INPUTS[name], seed=8):
             try:
-                judged(TARGETS[name].function, data)
+                with within(120):
+                    judged(TARGETS[name].function, data)
             except BaseException as error:
                 raise Finding(f"{name}, {data!r}: {error!r}") from error
     finally:
@@ -55,11 +65,22 @@ def test_the_judge_sees_time_memory_and_silence(monkeypatch: pytest.MonkeyPatch)
     judged(lambda _: len(bytearray(20 << 20)), traced)
     with pytest.raises(Finding, match=r"it took \d\d,\d\d\d,\d\d\d bytes for 1"):
         judged(lambda _: len(bytearray(40 << 20)), traced)
+    if PEAK.exists():
+        with pytest.raises(Finding, match=r"it took [78]\d,\d\d\d,\d\d\d bytes for 1"):
+            judged(lambda _: torch.ones(20_000_000), traced)
+    with pytest.raises(Finding, match=r"it hangs: 0\.1 s are over"), within(0.1):
+        judged(lambda _: [None for _ in iter(int, 1)], b"")
     monkeypatch.setattr("tests.fuzz.checks.SECONDS", 0.0)
     with pytest.raises(Finding, match=r"it took 0\.\d s"):
         judged(lambda _: None, b"")
     with pytest.raises(Finding, match="ValueError without a word"):
         refused(ValueError(" "))
+
+
+def test_the_judge_sees_what_is_refused_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.cli.app.solving.run", lambda *_, **__: int("v"))
+    with pytest.raises(Finding, match="is refused by chance: ValueError"):
+        commands.check(["solve", "tiny.json"])
 
 
 def test_the_judge_sees_what_is_not_sound() -> None:
@@ -69,3 +90,15 @@ def test_the_judge_sees_what_is_not_sound() -> None:
         m.table = Table(m.table.shape, m.table.starts, m.table.after, np.array(p), m.table.rewards)
         with pytest.raises(Finding, match=what):
             check_sound(m)
+
+
+def test_the_judge_sees_what_save_refuses_and_need_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_kept(FiniteMDP.from_outcomes({("s", b"a"): [(1, "e", 0)]}, gamma=0.9), ".npz")
+    m = FiniteMDP.from_outcomes({("s", ("a", None, 0.5)): [(1, "e", 0)]}, gamma=0.9)
+
+    def refuse(label: object) -> None:
+        raise ValueError(f"the label {label!r} cannot be written")
+
+    monkeypatch.setattr("mdp.model.files._encode", refuse)
+    with pytest.raises(Finding, match="cannot be saved"):
+        check_kept(m, ".npz")

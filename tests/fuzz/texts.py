@@ -1,4 +1,4 @@
-"""Prompts in JSONL files, and checkpoints."""
+"""Prompts in JSONL files, and checkpoints: of one process, with and without what a run on an ENV adds to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +65,24 @@ def _agent() -> tuple[SoftmaxPolicy, torch.optim.Optimizer]:
     return policy, optimizer
 
 
-def _saved() -> dict[str, bytes]:
-    folder = FOLDER / "checkpoint-seed"
+def _more() -> dict[str, torch.Tensor]:
+    """As `exactrl train ENV` has it."""
+    return {"baseline": torch.ones(3).double(), "generator": torch.Generator().manual_seed(8).get_state()}
+
+
+def _saved(more: dict[str, torch.Tensor]) -> dict[str, bytes]:
+    folder = FOLDER / f"checkpoint-seed-{len(more)}"
     policy, optimizer = _agent()
-    path = Checkpoints(folder, RUN, Alone()).save(policy, optimizer, History([dict(ROW), dict(ROW)]))
+    path = Checkpoints(folder, RUN, Alone()).save(policy, optimizer, History([dict(ROW), dict(ROW)]), more)
     return {x.name: x.read_bytes() for x in path.iterdir()}
 
 
-SAVED = _saved()
+SAVED = _saved({}), _saved(_more())
 SHAPE = next(_agent()[0].parameters()).shape
-WEIGHTS = next(name for name in SAVED if name.endswith(".safetensors"))
-LENGTH = struct.unpack("<Q", SAVED[WEIGHTS][:8])[0]
-HEADER, NUMBERS = SAVED[WEIGHTS][8 : 8 + LENGTH].decode(), SAVED[WEIGHTS][8 + LENGTH :]
+WEIGHTS = next(name for name in SAVED[0] if name.endswith(".safetensors"))
 PLACES = ('"F64"', "[0,", "16]", "[1,2]", "[2,2]", '"shape"', '"optimizer', '"parameters', "[[0", "0, 0]", "offsets",
-          '"__metadata__"', "DCP_SHARDING_INFO", "exp_avg")  # fmt: skip
+          '"__metadata__"', "DCP_SHARDING_INFO", "exp_avg", '"generator"', '"baseline"', '"U8"', "5056]",
+          "[3]")  # fmt: skip
 INSTEAD = ('"F32"', '"I64"', '"F8_E4M3"', "[1,", "99999999999]", "[-1,2]", "[2,1]", "[1000000000000,2]", "[]", "{}",
            "x", "[[1", "1, 0]", "null", "", '"BF16"')  # fmt: skip
 STATES = ('"groups"', '"lr": 0.1', '"exp_avg": null', '"step": 1.0', "rows", "0.0", "null", '"state"',
@@ -88,24 +93,25 @@ CHECKPOINTS = [bytes([k % 4, k, 3 * k % 256, k // 3, 7 * k % 256, k, 1, k]) for 
 def checkpoint(data: bytes) -> None:
     """A checkpoint whose state, whose header or whose numbers are changed."""
     d = Draw(data)
-    files = dict(SAVED)
-    kind = d.below(5)
+    more = d.below(2)
+    files, kind = dict(SAVED[more]), d.below(5)
+    length = struct.unpack("<Q", files[WEIGHTS][:8])[0]
+    header, numbers = files[WEIGHTS][8 : 8 + length].decode(), files[WEIGHTS][8 + length :]
     if kind == 0:
         text = files[STATE].decode()
         for _ in range(1 + d.below(3)):
             text = text.replace(d.of(STATES), d.of(TEXTS) if d.below(2) else d.text(), 1 + d.below(2))
         files[STATE] = text.encode(errors="surrogatepass")
     elif kind == 1:
-        header = HEADER
         for _ in range(1 + d.below(3)):
             header = header.replace(d.of(PLACES), d.of(INSTEAD) if d.below(2) else d.text(), 1 + d.below(2))
         told = d.of([len(header.encode()), 0, 2**40, 2**63, 10**9])
-        files[WEIGHTS] = struct.pack("<Q", told) + header.encode() + NUMBERS
+        files[WEIGHTS] = struct.pack("<Q", told) + header.encode() + numbers
     elif kind == 2:
-        raw = bytearray(NUMBERS)
+        raw = bytearray(numbers)
         for _ in range(8):
             raw[d.below(len(raw))] = d.below(256)
-        files[WEIGHTS] = files[WEIGHTS][: 8 + LENGTH] + bytes(raw)
+        files[WEIGHTS] = files[WEIGHTS][: 8 + length] + bytes(raw)
     elif kind == 3:
         name = d.of(sorted(files))
         at = d.below(len(files[name]) + 1)
@@ -115,10 +121,10 @@ def checkpoint(data: bytes) -> None:
         content = files.pop(name)
         if d.below(2):
             files[d.of(["x.safetensors", "state.json.part", "y"])] = content
-    _loaded(files)
+    _loaded(files, _more() if more else {})
 
 
-def _loaded(files: dict[str, bytes]) -> None:
+def _loaded(files: dict[str, bytes], more: dict[str, torch.Tensor]) -> None:
     folder = FOLDER / "checkpoint"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "update-000001").mkdir(parents=True)
@@ -126,11 +132,23 @@ def _loaded(files: dict[str, bytes]) -> None:
         (folder / "update-000001" / name).write_bytes(content)
     policy, optimizer = _agent()
     try:
-        history = Checkpoints(folder, RUN, Alone()).load(policy, optimizer)
+        history = Checkpoints(folder, RUN, Alone()).load(policy, optimizer, more)
     except ValueError as error:
         refused(error)
         return
+    demand(all(bool(torch.isfinite(x).all()) for x in more.values()), "what else was loaded is not finite")
+    if more:
+        check_draws(more["generator"])
     check_goes_on(policy, optimizer, history, folder)
+
+
+def check_draws(state: torch.Tensor) -> None:
+    """A generator refuses a state, or draws from it."""
+    generator = torch.Generator()
+    with suppress(RuntimeError):
+        generator.set_state(state)
+    x = torch.rand(1000, generator=generator)
+    demand(bool(((x >= 0) & (x < 1)).all()), "the generator draws what is not in [0, 1)")
 
 
 def check_goes_on(policy: SoftmaxPolicy, optimizer: torch.optim.Optimizer, history: History, folder: Path) -> None:
