@@ -24,7 +24,8 @@ def main() -> None:
     try:
         front_door()
     finally:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the shell: >&-
+            sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and written
 
 

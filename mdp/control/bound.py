@@ -10,8 +10,9 @@ is what q(s,a) exceeds v(s) by, and what rounding may add, and
 
 makes v + x superharmonic: no policy earns more (at gamma = 1: no proper one). x is solved for the actions alone that
 are nearly tied; it is checked that all others lose more than they could gain by it. At gamma = 1 end components of
-allowed actions (loops that cost nothing, up to rounding) are drawn together into one state each. From below, the same
-sum along the policy. x is solved for 2 c, and it is checked that it would do for c: its own rounding is covered.
+allowed actions are drawn together into one state each: loops in which q exceeds v by no more than rounding. Where it
+does by more, nothing is proven. From below, the same sum along the policy. x is solved for 2 c, and it is checked that
+it would do for c: its own rounding is covered.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rou
 NEARLY_TIED = 1e-9  # relative to the largest |v|
 LEAST = 1e-3  # of the largest c: no c is taken for less, so that x can be checked in float64
 SHORT = 0.5  # of the bound for all rows: where x is no smaller from below, it need not be looked for from above
+FREE = 2  # times what rounding may add: so much may be gained in a loop that earns 0
 SMALL = 2_000  # states up to which x is looked for at gamma < 1
 
 
@@ -67,7 +69,7 @@ def _from_above(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats) -> float:
     near = NEARLY_TIED * float(max(np.abs(v).max(), np.abs(mdp.expected_reward).max()))
     allowed, unit = mdp.admissible & (short <= near), 2 * (mdp.table.sums[0] + 4) * EPS
     while True:
-        x = _largest_sum(mdp, allowed, np.maximum(-short, u))
+        x = _largest_sum(mdp, allowed, np.maximum(-short, u), u)
         gained = mdp.gamma * (mdp.table.product @ x).reshape(short.shape) - x[:, None] + unit * x.max()
         broken = mdp.admissible & ~allowed & ~(gained <= short)
         if not broken.any():
@@ -101,12 +103,12 @@ def rounding(mdp: FiniteMDP, v: Floats) -> float:
 
 
 def uncertain(mdp: FiniteMDP, v: Floats) -> Floats:
-    """What rounding, and rows that do not quite sum to 1, may change in the q of a state, (S,)."""
+    """What rounding, and rows that do not quite sum to 1, may change in q, (S, A)."""
     defect = np.abs(mdp.table.total - mdp.admissible.ravel())
     defect = np.where(defect > 1e-15, defect, 0.0) * np.abs(v).max()
     size = np.abs(mdp.expected_reward).ravel() + mdp.gamma * (mdp.table.product @ np.abs(v))
     unit = TIE if mdp.gamma == 1 else 2 * (mdp.table.sums[0] + 4) * EPS  # at 1 no loop by rounding is let in
-    uncertain: Floats = (unit * size + defect).reshape(mdp.admissible.shape).max(axis=1)
+    uncertain: Floats = (unit * size + defect).reshape(mdp.admissible.shape)
     return uncertain
 
 
@@ -115,15 +117,17 @@ def scale(q: Floats) -> float:
     return float(np.abs(q[np.isfinite(q)]).max(initial=0.0))
 
 
-def _largest_sum(mdp: FiniteMDP, allowed: Bools, c: Floats) -> Floats:
+def _largest_sum(mdp: FiniteMDP, allowed: Bools, c: Floats, u: Floats) -> Floats:
     """x (S,), for the c (S, A) of allowed actions. Raises ValueError where float64 cannot solve for it.
 
     Policy iteration; at gamma = 1 on the chain with end components drawn together, in which every policy ends.
     """
+    component, inside = np.full(mdp.n_states, -1), np.zeros_like(allowed)
+    if mdp.gamma == 1:
+        component, inside = end_components(mdp, allowed)
+    if (c[inside] > FREE * u[inside]).any():
+        raise ValueError("a loop is not free, and v does not say what it is worth")
     c = np.maximum(c, LEAST * c[allowed].max())
-    component, inside = end_components(mdp, allowed)
-    if mdp.gamma < 1:
-        component, inside = np.full(mdp.n_states, -1), np.zeros_like(allowed)
     states = np.arange(mdp.n_states)
     node = states.copy()
     in_one = component >= 0

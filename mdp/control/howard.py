@@ -43,8 +43,9 @@ def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Progress) -> Found:
         top = largest(q)
         seen.add(policy.tobytes())
         show(len(seen), float((top - v).max()))
-        better = top > q[states, policy] + uncertain(mdp, v)
-        improved = np.where(better, greedy(q), policy)
+        best, off = greedy(q), uncertain(mdp, v)
+        better = top > q[states, policy] + np.maximum(off[states, policy], off[states, best])
+        improved = np.where(better, best, policy)
         if improved.tobytes() in seen:
             return Found(v, policy, len(seen))
         policy = improved

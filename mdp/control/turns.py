@@ -40,7 +40,7 @@ def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Progress) -> tuple[Floats, 
         gain = largest(mdp.backup(v)) - v
         most_gain = float(gain.max())
         show(iterations, most_gain / (1 - mdp.gamma))
-        if came_back or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v)).all()):
+        if came_back or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v).max(axis=1)).all()):
             return v, policy, iterations
 
 

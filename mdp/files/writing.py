@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import randbelow
+
+LONGEST = 200  # letters of a name, to which others are added
 
 
 @contextmanager
@@ -13,7 +17,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Within it, a path of the same ending beside `path` to write to; it takes the place of `path` at the end.
 
     A reader sees what was there before, or all of what is new. Where writing fails (a full disk, an interrupt), what
-    was there before stays, and nothing is left beside it.
+    was there before stays, and nothing is left beside it. A file keeps its mode, and a link its place; what is no file
+    (a pipe, /dev/stdout) is written to as it is.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -24,10 +29,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
     [('x.txt', 'all of it')]
     """
-    path = Path(path)
-    new = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    given, path = Path(path), Path(os.path.realpath(path))
+    if given.exists() and not given.is_file():
+        yield given
+        return
+    new = path.with_name(f".{path.stem[:LONGEST]}.{os.getpid()}{randbelow(10**9):09}{path.suffix}")
     try:
         yield new
+        if path.exists():
+            shutil.copymode(path, new)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from mdp.gradient.theorem import softmax_policy
+from mdp.model.labels import reals
 from mdp.model.table import Floats
 from mdp.prediction.chain import Chain, check_proper, checked_policy, transitions
 from mdp.prediction.evaluation import check_finite, values
@@ -284,7 +285,7 @@ def check_estimator(mdp: FiniteMDP, pi: Floats, *, to_go: bool, discounted: bool
 
 
 def _checked_baseline(mdp: FiniteMDP, baseline: ArrayLike | None) -> Floats:
-    b = np.asarray(0.0 if baseline is None else baseline, dtype=np.float64)
+    b = reals(0.0 if baseline is None else baseline, "the baseline")
     if b.shape not in ((), (mdp.n_states,)):
         raise ValueError(f"the baseline has shape {b.shape}; it is a number, or one for each of {mdp.n_states} states")
     b = np.broadcast_to(b, mdp.n_states)

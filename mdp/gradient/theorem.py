@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mdp.model.labels import reals
 from mdp.model.table import Floats
 from mdp.prediction.chain import Chain
 from mdp.prediction.evaluation import average, values, visits
@@ -34,6 +35,8 @@ def softmax_policy(mdp: FiniteMDP, preferences: ArrayLike, /) -> NDArray[Any]:
     [[0.25, 0.75], [0.0, 0.0]]
     """
     h = np.asarray(preferences)
+    if h.dtype.kind != "c":
+        h = reals(h, "the preferences")
     if h.shape != mdp.admissible.shape:
         raise ValueError(f"the preferences have shape {h.shape}, not (S, A) = {mdp.admissible.shape}")
     h = np.where(mdp.admissible, h, -np.inf)
@@ -89,8 +92,12 @@ def advantages(mdp: FiniteMDP, pi: Floats, q: Floats) -> Floats:
     be what rounding leaves of v; so it is right relative to itself, and with it the gradient.
     """
     sure = q[np.arange(len(q)), pi.argmax(axis=1)]
-    off = np.where(mdp.admissible, q, sure[:, None]) - sure[:, None]
-    return np.where(mdp.admissible, off - average(pi, off)[:, None], 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.where(mdp.admissible, q, sure[:, None]) - sure[:, None]
+        found = np.where(mdp.admissible, off - average(pi, off)[:, None], 0.0)
+    if not np.isfinite(found).all():
+        raise ValueError("q(s,a) - v(s) is too large for float64: count rewards in another unit")
+    return found
 
 
 def complex_step(mdp: FiniteMDP, preferences: ArrayLike, direction: ArrayLike, /) -> float:

@@ -90,6 +90,7 @@ def _looked_up(labels: Sequence[Label], index: Mapping[Label, int]) -> Ints:
 
 
 def _floats(numbers: Sequence[Any]) -> Floats:
+    sum(numbers)  # a TypeError for text, which `float` would read
     return np.fromiter(map(float, numbers), np.float64, len(numbers))
 
 
@@ -110,7 +111,7 @@ def _triple(outcome: Any, s: Label, a: Label) -> tuple[float, Label, float]:
     """(p, s', r). Raises ValueError that names the pair for anything else."""
     try:
         p, after, r = outcome
-        return float(p), after, float(r)
+        return float(p + 0), after, float(r + 0)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name(s, a)} has the outcome {outcome!r}; it must be (probability, s', reward)") from None
 
@@ -210,10 +211,12 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) ->
     listed = [outcomes for of in P.values() for outcomes in of.values()]
     counts = np.fromiter(map(len, listed), np.int64, len(listed))
     columns = zip(*[outcome for some in listed for outcome in some], strict=True)
-    p, after, reward, terminated = (np.fromiter(x, float, len(x)) for x in columns)
+    p, after, reward, terminated = (_floats(x) for x in columns)
     s = np.repeat(np.fromiter(P, np.int64, n), np.fromiter(map(len, P.values()), np.int64, n))
     a = np.fromiter(chain.from_iterable(P.values()), np.int64, len(listed))
     goes_on = terminated == 0
+    if not (goes_on | (terminated == 1)).all():
+        raise ValueError
     if not ((after >= 0) & (after < n) & (after == np.floor(after)))[goes_on].all():
         raise ValueError
     return Outcomes(s.repeat(counts), a.repeat(counts), np.where(goes_on, after, n).astype(np.int64), reward, p)
@@ -228,7 +231,7 @@ def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:
             for outcome in outcomes:
                 try:
                     p, after, r, terminated = outcome
-                    float(p), float(r)
+                    float(p + 0), float(r + 0), (False, True).index(terminated)
                 except (TypeError, ValueError, OverflowError):
                     raise ValueError(
                         f"P[{s!r}][{a!r}] has the outcome {outcome!r}; it must be (p, s', r, terminated)"

@@ -54,7 +54,8 @@ def floats(fields: Mapping[str, Any], name: str, least: float) -> Floats:
     given = _column(fields, name, (int, float), right)
     if given.dtype == object:  # integers beyond 64 bits
         _refuse(name, given, np.abs(given) > LARGEST, right)
-    x: Floats = given.astype(np.float64)
+    with np.errstate(over="ignore"):  # of a longer kind: refused below
+        x: Floats = given.astype(np.float64)
     _refuse(name, x, ~(np.isfinite(x) & (x >= least)), right)
     return x
 
@@ -103,7 +104,7 @@ def _column(fields: Mapping[str, Any], name: str, kinds: tuple[type, ...], right
 def _refuse(name: str, x: Any, wrong: Bools, right: str) -> None:
     if wrong.any():
         k = int(np.argmax(wrong))
-        raise WrongField(name, f"entry {k} of {name!r} is {reprlib.repr(x.tolist()[k])}; it must be {right}")
+        raise WrongField(name, f"entry {k} of {name!r} is {reprlib.repr(x[k : k + 1].tolist()[0])}; it must be {right}")
 
 
 def labels(fields: Mapping[str, Any], name: str) -> list[Label]:

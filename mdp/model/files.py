@@ -22,6 +22,7 @@ from mdp.files.archive import read_arrays, readable
 from mdp.files.strict import parsed
 from mdp.files.writing import replacing
 from mdp.model import fields
+from mdp.model.checking import PAIRS
 from mdp.model.table import Label, Outcomes
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ if TYPE_CHECKING:
 
 FORMAT = "exactrl.FiniteMDP/1"
 SLACK = 4096  # bytes of the headers of arrays
-PAIRS = 1 << 20  # pairs (s, a) that any file may name: the table takes memory for each, admissible or not
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, ArithmeticError, RuntimeError, zipfile.BadZipFile,
            zlib.error)  # fmt: skip
 # what numpy, zipfile and json raise for a file that is not what it seems
 
 
 def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
-    """Write `mdp` to a `.npz` or `.json` file. Raises ValueError for another ending or a label json cannot hold."""
+    """Write `mdp` to a `.npz` or `.json` file.
+
+    Raises ValueError for another ending, a label that json cannot hold and, in `.json`, observations of numpy's
+    longdouble, and more pairs (s, a) than the file has bytes, beyond a million.
+    """
     path = Path(path)
     _check_ending(path)
     head = {
@@ -50,7 +54,8 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
         if path.suffix == ".npz":
             named: dict[str, Any] = {"head": np.array(json.dumps(head))} | arrays
             np.savez_compressed(new, **named)
-            if not readable(sum(x.nbytes for x in named.values()), new.stat().st_size - SLACK):
+            size = new.stat().st_size
+            if not readable(sum(x.nbytes for x in named.values()), size - SLACK) or _too_many(mdp.table.shape, size):
                 np.savez(new, **named)  # `load` would take what packs so well for a trap
         else:
             if mdp.observations.dtype == np.longdouble:
@@ -87,10 +92,11 @@ def load(path: str | os.PathLike[str], cls: type[FiniteMDP]) -> FiniteMDP:
 def _reason(error: Exception, path: Path) -> str:
     """What is wrong, with the line or the field of a `.json` file where it is known."""
     if isinstance(error, JSONDecodeError):
-        names = re.findall(r'^\s*"(\w+)":', error.doc[: error.pos], re.MULTILINE)
+        names = re.findall(r'^[ \t]*"(\w+)":', error.doc[: error.pos], re.MULTILINE)
         return f"{error}" + (f", in {names[-1]!r}" if names else "")
     if isinstance(error, fields.WrongField) and path.suffix == ".json":
-        return f"line {_line(path.read_text(), error.name)}: {error}"
+        text = path.read_text("utf-8", "replace")
+        return f"line {_line(text, error.name)}: {error}"
     if isinstance(error, RecursionError):
         return "a label is nested too deeply"
     return f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
@@ -98,9 +104,13 @@ def _reason(error: Exception, path: Path) -> str:
 
 def _check_pairs(n_states: int, n_actions: int, size: int) -> None:
     """Raises ValueError for more pairs than any file may name, and than this one has bytes."""
-    if n_states * n_actions > max(PAIRS, size):
+    if _too_many((n_states, n_actions), size):
         raise ValueError(f"{n_states:,} states and {n_actions:,} actions are {n_states * n_actions:,} pairs, more than "
                          f"a file of {size:,} bytes may name")  # fmt: skip
+
+
+def _too_many(shape: tuple[int, int], size: int) -> bool:
+    return shape[0] * shape[1] > max(PAIRS, size)
 
 
 def _check_ending(path: Path) -> None:

@@ -19,7 +19,7 @@ class Censored:
 
     def __init__(self, moves: Floats) -> None:
         self.P, self.leaves = moves.copy(), np.ones(len(moves))
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for n in range(len(moves) - 1, 0, -1):
                 self.leaves[n] = self.P[n, :n].sum()
                 self.P[:n, n] /= self.leaves[n]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from mdp.model.labels import SUM_TOLERANCE
+from mdp.model.labels import SUM_TOLERANCE, reals
 from mdp.model.table import Bools, Floats
 from mdp.prediction.graph import never_ending
 from mdp.prediction.linear import Solver
@@ -32,7 +32,7 @@ def checked_policy(mdp: FiniteMDP, policy: ArrayLike) -> Floats:
     Raises ValueError, with the state, for another shape, a probability that is negative or not finite, mass on an
     action outside A(s), and a row that does not sum to 1 within 1e-9.
     """
-    pi = np.asarray(policy, dtype=np.float64)
+    pi = reals(policy, "the policy")
     if pi.shape != mdp.admissible.shape:
         raise ValueError(f"the policy has shape {pi.shape}, not (S, A) = {mdp.admissible.shape}")
     pi = np.where(mdp.terminal[:, None], 0.0, pi)

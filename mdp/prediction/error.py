@@ -63,7 +63,7 @@ def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
     """
     most, off = mdp.table.sums
     unit = (most + 4) * EPS
-    return float(unit * mdp.table.largest_reward + SMALLEST), float(unit + off)
+    return float((unit + off) * mdp.table.largest_reward + SMALLEST), float(unit + off)
 
 
 def lost(mdp: FiniteMDP, v: Floats) -> Floats:

@@ -90,7 +90,8 @@ def _within(mdp: FiniteMDP, policy: ArrayLike, H: int) -> Evaluation:
             q[t] = mdp.backup(v[t + 1])
             v[t] = average(pis[t % len(pis)], q[t])
         check_finite(mdp, v[t])
-        e = (1 + off) * (a + (b + off) * float(np.abs(v[t + 1]).max()) + mdp.gamma * (1 + b) * e)
+        size = mdp.table.largest_reward + (1 + b) * float(np.abs(v[t + 1]).max())  # of q
+        e = (1 + off) * (a + b * float(np.abs(v[t + 1]).max()) + mdp.gamma * (1 + b) * e) + off * size
         bound = max(bound, e)
     return Evaluation(v, q, float(mdp.start @ v[0]), residual=0.0, bound=bound)  # residual: by construction
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mdp.model.labels import checked_gamma
+from mdp.model.labels import checked_gamma, reals
 from mdp.model.table import Floats
 
 
@@ -23,7 +23,7 @@ def returns_to_go(rewards: ArrayLike, gamma: float, mask: ArrayLike | None = Non
     [2.0, 1.0, 0.0]
     """
     gamma = checked_gamma(gamma)
-    G = np.array(rewards, dtype=np.float64)
+    G = reals(rewards, "rewards", copy=True)
     if G.ndim == 0:
         raise ValueError("rewards need a time axis: rewards[..., t] is R_{t+1}")
     if mask is not None:
@@ -45,7 +45,7 @@ def discounted_return(rewards: ArrayLike, gamma: float) -> Floats:
     >>> float(discounted_return([-1, 2, 6, 3, 2], gamma=0.5))  # Sutton & Barto, Exercise 3.8
     2.0
     """
-    R = np.asarray(rewards, dtype=np.float64)
+    R = reals(rewards, "rewards")
     if R.ndim == 0:
         raise ValueError("rewards need a time axis: rewards[..., t] is R_{t+1}")
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
