@@ -166,8 +166,8 @@ def test_a_checkpoint_that_cannot_be_written(
 def test_metrics_that_cannot_be_written() -> None:
     """The disk is full in the third update: metrics.csv is that of the second, and so is the checkpoint."""
     grows = "import resource\n_, most = resource.getrlimit(resource.RLIMIT_FSIZE)\n" \
-            "calls = 0\ndef f(prompt, completion, answer):\n    global calls\n    calls += 1\n" \
-            "    if calls == 17:\n        resource.setrlimit(resource.RLIMIT_FSIZE, (300, most))\n    return calls % 3\n"
+            "calls = 0\ndef f(prompt, completion, answer):\n    global calls\n    calls += 1\n    if calls == 17:\n" \
+            "        resource.setrlimit(resource.RLIMIT_FSIZE, (300, most))\n    return calls % 3\n"
     Path("filling.py").write_text(grows)
     Path("task.jsonl").write_text('{"prompt": "12"}\n{"prompt": "345"}\n')
     with no_file_beyond(10**9):
