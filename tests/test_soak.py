@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from envs import ZOO
-from tests.benchmarks.billion import PLAYED, Agreement, Means
+from tests.benchmarks.billion import ALARM, PLAYED, Agreement, Means
 from tests.benchmarks.soak import Play, plays, run
 from tests.benchmarks.soak_verdict import MEASURED, YARDSTICK, Soak
 
@@ -56,12 +57,17 @@ def test_slower_is_found() -> None:
 
 @pytest.mark.parametrize("name", PLAYED)
 def test_ten_million_steps(name: str) -> None:
-    """Of each of the three: false alarm 2e-7 each, by the normal law with the exact variance. Seed 0.
+    """Of each of the three: false alarm 1e-7 each for z and, but for Taxi, for chi^2. Seed 0.
+
+    The variance is the exact one. Taxi has 300 start states, with 17 episodes each, whose returns have
+    an excess kurtosis of 7.5: their chi^2 has another law; 10^9 steps are enough for it.
 
     The same means are refused where J is that of another gamma, .01 away.
     """
     m = ZOO[name].make(gamma=PLAYED[name])
     found = Means.of(m, 1e7, episodes=5_000)
     assert found.steps >= 1e7
-    assert Agreement.of(m, found).holds()
+    agreement = Agreement.of(m, found)
+    assert abs(agreement.z) < stats.norm.isf(ALARM / 2)
+    assert name == "Taxi" or agreement.p_value > ALARM
     assert not Agreement.of(m.with_gamma(m.gamma - 0.01), found).holds()

@@ -49,7 +49,7 @@ def audit(
     seed: int = 0,
     name: str = "",
 ) -> Audit:
-    """The exact expectation of -grad loss over all batches, and what it is worth: exact, scaled or biased.
+    """The exact expectation of -grad loss over all batches, and what it is worth: exact, scaled, biased, "no power".
 
     loss        any callable: loss(batch) -> scalar tensor to minimise
     group_size  trajectories of a group, independent, from one start state drawn from mdp.start

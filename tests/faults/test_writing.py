@@ -1,16 +1,21 @@
 """A disk that is full, a folder that is read-only or gone: one line that names the place and what is kept, exit code 1;
 the last checkpoint is whole, and no half of a file is left.
 
-RLIMIT_FSIZE stands for a full disk: a write beyond it is an OSError in the midst of a file.
+RLIMIT_FSIZE stands for a full disk: a write beyond it is an OSError in the midst of a file. A mode does not
+hold back root: for a read-only folder open() refuses.
 """
 
 from __future__ import annotations
 
+import builtins
 import csv
 import errno
+import io
+import os
 import re
 import resource
 import shutil
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -32,6 +37,9 @@ from tests.faults.killing import TABLE, Kind, differences
 
 pytest.importorskip("transformers")
 TEXT = Kind("text", ("--model", "model", *SMALL, "--checkpoint-every", "2"), 6, "checkpoints", CSV)
+RESULTS = (("solve", "FrozenLake-v1"), ("show", "FrozenLake-v1"),
+           ("verify", "exactrl/RandomWalk-v0", "--episodes", "3000"),
+           ("train", "exactrl/RandomWalk-v0", "--updates", "3"))  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -70,12 +78,7 @@ def said(*arguments: str) -> str:
     return error
 
 
-@pytest.mark.parametrize(
-    "command", [("solve", "FrozenLake-v1"), ("show", "FrozenLake-v1"),
-                ("verify", "exactrl/RandomWalk-v0", "--episodes", "3000"),
-                ("train", "exactrl/RandomWalk-v0", "--updates", "3")],
-    ids=lambda command: command[0],
-)  # fmt: skip
+@pytest.mark.parametrize("command", RESULTS, ids=lambda command: command[0])
 def test_a_disk_that_is_full_when_results_are_written(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,8 +165,9 @@ def test_a_checkpoint_that_cannot_be_written(
 
 def test_metrics_that_cannot_be_written() -> None:
     """The disk is full in the third update: metrics.csv is that of the second, and so is the checkpoint."""
-    grows = "import resource\ncalls = 0\ndef f(prompt, completion, answer):\n    global calls\n    calls += 1\n" \
-            "    if calls == 17:\n        resource.setrlimit(resource.RLIMIT_FSIZE, (300, -1))\n    return calls % 3\n"
+    grows = "import resource\n_, most = resource.getrlimit(resource.RLIMIT_FSIZE)\n" \
+            "calls = 0\ndef f(prompt, completion, answer):\n    global calls\n    calls += 1\n    if calls == 17:\n" \
+            "        resource.setrlimit(resource.RLIMIT_FSIZE, (300, most))\n    return calls % 3\n"
     Path("filling.py").write_text(grows)
     Path("task.jsonl").write_text('{"prompt": "12"}\n{"prompt": "345"}\n')
     with no_file_beyond(10**9):
@@ -194,6 +198,52 @@ def test_a_model_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 # ---- folders ----
+
+
+@contextmanager
+def read_only(folder: str, number: int) -> Iterator[None]:
+    """Within it no file in the folder is opened to be written."""
+    real = open
+
+    def refusing(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if set(mode) & set("wax+") and Path(folder).resolve() in Path(str(file)).resolve().parents:
+            raise OSError(number, os.strerror(number), str(file))
+        return real(file, mode, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(builtins, "open", refusing)
+        patched.setattr(io, "open", refusing)
+        yield
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("command", RESULTS, ids=lambda command: command[0])
+def test_a_folder_that_becomes_read_only(command: tuple[str, ...], number: int) -> None:
+    """What was there stays as it was; nothing is left beside it."""
+    assert exactrl(*command, "--out", "a")[0] == 0
+    before = {name: Path("a", name).read_bytes() for name in files("a")}
+    with read_only("a", number):
+        assert re.search(rf"cannot write to a(/\S+)?: {os.strerror(number)}", said(*command, "--out", "a"))
+    assert {name: Path("a", name).read_bytes() for name in files("a")} == before
+
+
+def test_a_folder_that_is_read_only_is_found_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("agents.cli.solve.solve", None)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    code, _, error = exactrl("solve", "FrozenLake-v1", "--out", "a")
+    assert (code, error) == (2, "exactrl: cannot write to the folder a: Read-only file system\n")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.cli.solve.solve", None)
+    Path("a").mkdir(mode=0o555)
+    for out in ("a", "a/b"):
+        code, _, error = exactrl("solve", "FrozenLake-v1", "--out", out)
+        assert (code, error) == (2, f"exactrl: cannot write to the folder {out}: Permission denied\n")
 
 
 def test_a_folder_that_is_a_file() -> None:

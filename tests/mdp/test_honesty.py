@@ -17,7 +17,9 @@ NEAR_ONE = [(name, k) for name in DISCOUNTED for k in EXPONENTS]
 OF_SIZES = [(name, gamma) for name in SIZES for gamma in (0.5, 0.99, 1.0)]
 
 
-def assert_honest(m: FiniteMDP, found: Solution, tolerance: float = 1e-8) -> None:
+def assert_honest(m: FiniteMDP, found: Solution, tolerance: float = 1e-8, *, proven: bool = True) -> None:
+    """proven: something is; a bound of inf holds for any v."""
+    assert np.isfinite(found.bound) == proven
     star = best(m, m.admissible.argmax(axis=1))
     assert largest_error(found.v, star) <= found.bound
     assert found.converged == (found.bound <= tolerance)
@@ -26,40 +28,37 @@ def assert_honest(m: FiniteMDP, found: Solution, tolerance: float = 1e-8) -> Non
     assert max(abs(x - y) for x, y in zip(attained, star, strict=True)) <= 2 * found.bound
 
 
-def solved(m: FiniteMDP, method: str) -> Solution:
-    """Skips where it is refused in so many words: HiGHS, at its tolerance."""
-    if method != "linear_programming":
-        return solve(m, method=method, progress=False)
-    try:
-        return solve(m, method=method, progress=False)
-    except ValueError as error:
-        if "has no solution" in str(error):
-            pytest.skip("HiGHS says that it has no solution")
-        raise
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("name", "k"), NEAR_ONE)
 def test_near_gamma_1(name: str, k: int, method: str) -> None:
-    """Sweeps that take 1 / (1 - gamma) are left out, where the wish for 1e-8 would make them take a day."""
+    """Sweeps that take 1 / (1 - gamma) are left out, where the wish for 1e-8 would make them take a day.
+
+    Of rows that sum to more than 1, modified policy iteration proves nothing from gamma = 1 - 1e-12 on.
+    """
     if method == "value_iteration" and k > 3 and name != "ring":
         pytest.skip("value iteration for hours")
     m = DISCOUNTED[name](1 - 10.0**-k)
-    assert_honest(m, solved(m, method))
+    if method == "linear_programming" and name in ("ring", "halves") and k >= 12:
+        with pytest.raises(ValueError, match="has no solution"):  # for HiGHS, at its tolerance
+            solve(m, method=method)
+        return
+    unproven = method == "modified_policy_iteration" and name == "not quite 1" and k >= 12
+    assert_honest(m, solve(m, method=method, progress=False), proven=not unproven)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("k", [3, 6, 9, 11])
 def test_ends_that_hardly_come(k: int, method: str) -> None:
+    """1e11 steps to the end are the first of which nothing is proven."""
     m = slow(10.0**-k)
-    assert_honest(m, solved(m, method))
+    assert_honest(m, solve(m, method=method, progress=False), proven=k < 11)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("name", "gamma"), OF_SIZES)
 def test_sizes_far_apart(name: str, gamma: float, method: str) -> None:
     m = SIZES[name](gamma)
-    assert_honest(m, solved(m, method))
+    assert_honest(m, solve(m, method=method, progress=False))
 
 
 @pytest.mark.parametrize("k", EXPONENTS)
@@ -114,6 +113,7 @@ def policies(m: FiniteMDP) -> list[Floats]:
 def assert_evaluation_honest(m: FiniteMDP) -> None:
     for pi in policies(m):
         found = evaluate(m, pi)
+        assert np.isfinite(found.bound)
         assert largest_error(found.v, extended(m, pi.tolist()).v) <= found.bound
         assert found.residual <= found.bound
 

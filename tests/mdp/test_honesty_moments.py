@@ -1,8 +1,7 @@
-"""Occupancy, gradients, variances, average rewards, returns and draws, where float64 is nearly at its end."""
+"""Occupancy, gradients and variances, where float64 is nearly at its end."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import mpmath as mp
@@ -11,22 +10,16 @@ import pytest
 
 from mdp import (
     FiniteMDP,
-    average_reward,
-    discounted_return,
     natural_policy_gradient,
     occupancy,
     policy_gradient,
     reinforce_moments,
     return_variance,
-    returns_to_go,
-    simulate,
     softmax_policy,
-    solve_average,
 )  # fmt: skip
-from mdp.model.table import EPS, Floats
-from mdp.sampling.dynamics import Alias, Sampler
+from mdp.model.table import EPS
 from tests.mdp.extended import extended, softmax
-from tests.mdp.hard import DISCOUNTED, SIZES, ring, slow
+from tests.mdp.hard import DISCOUNTED, SIZES, ring
 
 
 def relative(found: Any, true: Any) -> float:
@@ -172,153 +165,3 @@ def test_variances_beyond_float64_are_refused() -> None:
         return_variance(m, m.uniform_policy())
     with pytest.raises(ValueError, match="too large for float64"):
         reinforce_moments(m, np.zeros((4, 1)))
-
-
-# ---- the average reward of what nearly falls apart ----
-
-
-def two_parts(e: float) -> FiniteMDP:
-    """Two states that go to two others with probability e, and come back with 2 e."""
-    return FiniteMDP.from_outcomes(
-        {(0, 0): [(0.5, 0, 1.0), (0.5 - e, 1, 1.0), (e, 2, 0.0)], (1, 0): [(0.3, 0, 2.0), (0.7, 1, -1.0)],
-         (2, 0): [(0.6, 3, 5.0), (0.4, 2, 0.0)], (3, 0): [(0.9 - 2 * e, 2, 1.0), (0.1, 3, 0.0), (2 * e, 0, 0.0)]},
-        gamma=1,
-    )  # fmt: skip
-
-
-def exact_gain(m: FiniteMDP, pi: Floats) -> Any:
-    """h(0) = 0 and g in its place: (I - P) h + g = r, where a row of I - P sums to 0."""
-    with mp.workdps(700):
-        S = m.n_states
-        A, r = mp.zeros(S), mp.zeros(S, 1)
-        for s, a, after, reward, p in zip(*(column.tolist() for column in m.table), strict=True):
-            w = mp.mpf(pi[s, a]) * mp.mpf(p)
-            r[s] += w * mp.mpf(reward)
-            A[s, after] -= w
-            A[s, s] += w
-        for s in range(S):
-            A[s, 0] = mp.mpf(1)
-        return mp.lu_solve(A, r)[0]
-
-
-@pytest.mark.parametrize("e", [1e-3, 1e-6, 1e-9, 1e-12, 1e-15, 1e-17, 1e-100, 1e-300])
-def test_nearly_decomposable_chains(e: float) -> None:
-    """A linear solver loses every digit from 1e-15 on; without a subtraction none is lost."""
-    m = two_parts(e)
-    pi = m.uniform_policy()
-    assert abs(average_reward(m, pi).gain - exact_gain(m, pi)) < 20 * EPS * 5
-    found = solve_average(m)
-    assert abs(found.gain - exact_gain(m, pi)) <= found.bound
-    assert found.converged == (found.bound <= 1e-8)
-
-
-@pytest.mark.filterwarnings("error")
-def test_chains_that_are_left_with_a_denormal_probability() -> None:
-    m = two_parts(5e-324)
-    with pytest.raises(ValueError, match="not finite"):
-        average_reward(m, m.uniform_policy())
-
-
-@pytest.mark.parametrize("e", [1e-4, 1e-17])
-def test_large_chains_that_nearly_fall_apart_are_refused(e: float) -> None:
-    """Two rings of 300 states: above 400 nodes a sparse solver works, and says where it cannot."""
-    n = 300
-    rows: dict[tuple[int, int], list[tuple[float, int, float]]] = {}
-    for k in range(2):
-        for i in range(n):
-            rows[k * n + i, 0] = [(0.5, k * n + i, float(k)), (0.5, k * n + (i + 1) % n, float(k))]
-        rows[k * n, 0] = [(0.5 - e, k * n, float(k)), (0.5, k * n + 1, float(k)), (e, (1 - k) * n, 0.0)]
-    m = FiniteMDP.from_outcomes(rows, gamma=0.9)
-    if e > 1e-10:
-        assert abs(average_reward(m, m.uniform_policy()).gain - 0.5 * (1 - e / n)) < 1e-9
-    else:
-        with pytest.raises(ValueError, match=r"singular|may be off"):
-            average_reward(m, m.uniform_policy())
-
-
-# ---- returns ----
-
-
-def uneven(n: int) -> Floats:
-    rng = np.random.default_rng(0)
-    return np.asarray(rng.normal(size=n) * 10.0 ** rng.integers(-8, 9, size=n))
-
-
-def test_returns_of_a_million_steps() -> None:
-    """Sizes from 1e-8 to 1e8: the sum is right to 2 T eps sum |R|, most of it to far less."""
-    R = uneven(1_000_000)
-    exact, size = math.fsum(R.tolist()), math.fsum(np.abs(R).tolist())
-    for found in (returns_to_go(R, 1.0)[0], discounted_return(R, 1.0)):
-        assert abs(float(found) - exact) <= 1e-12 * size
-
-
-@pytest.mark.parametrize("gamma", [1 - 1e-6, 0.999, 0.5])
-def test_discounted_returns_of_long_sequences(gamma: float) -> None:
-    """Horner's rule is right to 2 T eps sum |gamma^t R|; powers of gamma underflow to 0, as they should."""
-    R = uneven(20_000)
-    with mp.workdps(60):
-        exact, size = mp.mpf(0), mp.mpf(0)
-        for x in R[::-1].tolist():
-            exact, size = x + mp.mpf(gamma) * exact, abs(x) + mp.mpf(gamma) * size
-        for found in (returns_to_go(R, gamma)[0], discounted_return(R, gamma)):
-            assert abs(mp.mpf(float(found)) - exact) <= 2 * len(R) * EPS * size
-
-
-@pytest.mark.filterwarnings("error")
-def test_returns_that_overflow_are_refused() -> None:
-    for f in (returns_to_go, discounted_return):
-        with pytest.raises(ValueError, match="too large for float64"):
-            f([1e308] * 10, 1.0)
-        with pytest.raises(ValueError, match="not finite"):
-            f([1.0, np.inf], 1.0)
-    assert returns_to_go([1e300] * 3, 1.0).tolist() == [3e300, 2e300, 1e300]
-
-
-# ---- draws ----
-
-
-class Fixed(np.random.Generator):
-    """Draws one number for ever."""
-
-    def __init__(self, u: float) -> None:
-        super().__init__(np.random.PCG64(0))
-        self.u = u
-
-    def random(self, n: int) -> Floats:  # type: ignore[override]
-        return np.full(n, self.u)
-
-
-ROWS = {
-    "sure first": [1.0, 1e-300], "sure last": [1e-300, 1.0], "below 1": [1 / 3 - 3e-10] * 3,
-    "above 1": [0.5, 0.5 + 9e-10],
-    "tenths": [0.1] * 10, "denormal": [1 - 1e-10, 5e-324], "many": [1e-300] * 40 + [1.0] + [1e-300] * 3,
-    "many below 1": [1 / 50 - 1e-11] * 50,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("u", [0.0, 0.5, np.nextafter(1, 0)])
-def test_every_draw_is_an_outcome(name: str, u: float) -> None:
-    """At both ends of U, and where cumulative sums are not quite 1: an outcome with p > 0, never padding."""
-    p = ROWS[name]
-    m = FiniteMDP.from_outcomes({(0, 0): [(x, 1 + i, float(i)) for i, x in enumerate(p)]}, gamma=1)
-    for drawn in (m.dynamics.under(np.array(m.uniform_policy())), m.dynamics.outcomes):
-        assert isinstance(drawn, Alias | Sampler)
-        place = drawn.draw(np.zeros(2, np.int64), Fixed(u))
-        assert np.isin(place, m.dynamics.places).all()
-    last = int(m.dynamics.outcomes.draw(np.zeros(1, np.int64), Fixed(np.nextafter(1, 0)))[0])
-    assert m.dynamics.reward[last] == max(i for i, x in enumerate(p) if x > 1e-16)
-
-
-@pytest.mark.parametrize("name", ["sure first", "sure last", "denormal", "many"])
-def test_what_has_probability_1e_300_is_not_seen(name: str) -> None:
-    p = ROWS[name]
-    m = FiniteMDP.from_outcomes({(0, 0): [(x, 1 + i, float(i)) for i, x in enumerate(p)]}, gamma=1)
-    rewards = simulate(m, m.uniform_policy(), 10_000, rng=np.random.default_rng(0)).rewards
-    assert set(rewards.ravel().tolist()) == {float(np.argmax(p))}
-
-
-def test_episodes_of_policies_that_hardly_end() -> None:
-    m = slow(1e-3)
-    found = simulate(m, m.uniform_policy(), 2_000, rng=np.random.default_rng(0), statistics=True)
-    assert abs(found.mean - extended(m, m.uniform_policy().tolist()).J) < 5 * found.standard_error

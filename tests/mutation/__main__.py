@@ -88,11 +88,13 @@ def try_all(chosen: Iterable[Mutant], budget: float) -> None:
 
 
 def check() -> None:
-    """Raises where a test that killed a mutant fails without one: then it killed nothing."""
+    """Raises where a test that killed a mutant fails without one, or is gone: then it killed nothing."""
     names = sorted({str(line["by"]) for line in tried() if "::" in str(line["by"])})
     outcome = attempt(Tree(ROOT, BUILD / "tree"), names, limit=3600)
     if outcome.by:
         raise SystemExit(f"{outcome.by} fails where nothing was changed")
+    if gone := set(names) - outcome.passed:
+        raise SystemExit(f"{min(gone)} does not run any more, nor do {len(gone) - 1} others that killed")
     print(f"{len(names)} tests that killed pass where nothing was changed")
 
 

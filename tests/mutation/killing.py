@@ -28,10 +28,11 @@ ROOMS = ("mdp", "envs", "agents", "tests", "tutorials")
 
 @dataclass(frozen=True)
 class Outcome:
-    """`by`: the test that failed, or "time" or "crash"; None: the mutant survived."""
+    """`by`: the test that failed, or "time" or "crash"; None: the mutant survived. passed: the tests that did."""
 
     by: str | None
     seconds: float
+    passed: frozenset[str] = frozenset()
 
 
 class Tree:
@@ -73,21 +74,22 @@ def copied(root: Path) -> list[str]:
 def attempt(tree: Tree, tests: list[str], limit: int) -> Outcome:
     """Runs the tests in a fork, in their order, until one fails; for `limit` seconds of the processor."""
     started = time.monotonic()
-    said = tree.copy / ".said"
-    said.write_text("")
+    said, passed = tree.copy / ".said", tree.copy / ".passed"
+    for file in (said, passed):
+        file.write_text("")
     if not (child := os.fork()):
-        run(tree.copy, tests, limit, said)
+        run(tree.copy, tests, limit, said, passed)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the tests started
     seconds = time.monotonic() - started
     if status == 0:
-        return Outcome(None, seconds)
+        return Outcome(None, seconds, frozenset(passed.read_text().splitlines()))
     ended = "time" if status in (-signal.SIGXCPU, -signal.SIGALRM) else "crash"
     return Outcome(said.read_text() or ended, seconds)
 
 
-def run(folder: Path, tests: list[str], limit: int, said: Path) -> None:
+def run(folder: Path, tests: list[str], limit: int, said: Path, passed: Path) -> None:
     """In the fork, which never returns: only libraries are imported there, not the rooms."""
     try:
         os.setpgid(0, 0)
@@ -106,7 +108,7 @@ def run(folder: Path, tests: list[str], limit: int, said: Path) -> None:
         for part in parts(tests):
             files = dict.fromkeys(test.partition("::")[0] for test in part)
             options = ["-x", "-q", "--rootdir", str(folder), "-p", "no:cacheprovider", "-p", "no:xdist", *files]
-            ended = pytest.main(options, plugins=[Chosen(part, said)])
+            ended = pytest.main(options, plugins=[Chosen(part, said, passed)])
             if ended not in PASSED:
                 os._exit(ended)
         os._exit(0)
@@ -125,10 +127,10 @@ def parts(tests: list[str]) -> Iterator[list[str]]:
 
 
 class Chosen:
-    """A pytest plugin: these tests alone, in this order; writes down which one failed."""
+    """A pytest plugin: these tests alone, in this order; writes down which one failed, and which passed."""
 
-    def __init__(self, tests: list[str], said: Path) -> None:
-        self.place, self.said = {test: i for i, test in enumerate(tests)}, said
+    def __init__(self, tests: list[str], said: Path, passed: Path) -> None:
+        self.place, self.said, self.passed = {test: i for i, test in enumerate(tests)}, said, passed
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item.nodeid in self.place]
@@ -137,6 +139,9 @@ class Chosen:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self.said.read_text():
             self.said.write_text(report.nodeid)
+        if report.passed and report.when == "call":
+            with self.passed.open("a") as file:
+                file.write(f"{report.nodeid}\n")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

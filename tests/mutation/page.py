@@ -15,10 +15,10 @@ INTRODUCTION = """# Mutation testing
 A mutant is the program with one small change, by an operator of [mutmut](https://mutmut.readthedocs.io): another
 number, another comparison, an argument left out, a value that becomes None. For each one of a random sample the tests
 that run the changed line are run, the quickest first, for a limited time. It is killed when a test fails or never
-ends. Intervals are those of Clopper and Pearson, 95 %. Pictures (`mdp/plot`, `plot.py`) are left out. The commands
-stand in `__main__.py`.
+ends. Pictures (`mdp/plot`, `plot.py`) are left out. The commands stand in `__main__.py`.
 
-*At first*: killed by the tests as they were when the mutant was first tried. *Now*: with those added for survivors.
+*At first*: killed by the tests as they were when the mutant was first tried, with the 95 % interval of Clopper and
+Pearson for all mutants. *Now*: with those added for survivors, so that the share says nothing about other mutants.
 
 | room | mutants | tried | killed at first | share | killed now | share |
 |---|---|---|---|---|---|---|
@@ -26,14 +26,18 @@ stand in `__main__.py`.
 
 
 def share(killed: int, tried: int) -> str:
-    """In percent, with its interval."""
+    return f"{100 * killed / tried:.1f} %"
+
+
+def interval(killed: int, tried: int) -> str:
     between = binomtest(killed, tried).proportion_ci(0.95, method="exact")
-    return f"{100 * killed / tried:.1f} % ({100 * between.low:.1f} to {100 * between.high:.1f})"
+    return f"({100 * between.low:.1f} to {100 * between.high:.1f})"
 
 
 def row(room: str, mutants: int, first: list[Line], last: list[Line]) -> str:
     at_first, now = (sum(line["by"] is not None for line in lines) for lines in (first, last))
-    cells = [f"`{room}`", f"{mutants:,}", len(first), at_first, share(at_first, len(first)), now, share(now, len(last))]
+    believed = f"{share(at_first, len(first))} {interval(at_first, len(first))}"
+    cells = [f"`{room}`", f"{mutants:,}", len(first), at_first, believed, now, share(now, len(last))]
     return f"| {' | '.join(map(str, cells))} |\n"
 
 

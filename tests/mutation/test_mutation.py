@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from coverage import CoverageData
 
+from tests.mutation import __main__ as mutation
 from tests.mutation.choice import Choice
 from tests.mutation.killing import Tree, attempt
 from tests.mutation.mutants import File
@@ -56,6 +57,17 @@ def test_what_kills(root: Path, does: str, by: str | None) -> None:
     assert attempt(tree, names, limit=60).by is None  # as it was before
 
 
+def test_what_killed_must_still_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "test_next.py").write_text(f"from mdp.next import f\n\ndef test_f():\n    {LOOKS}\n")
+    for name, value in (("ROOT", root), ("BUILD", root / "build"), ("TRIED", root / "tried.jsonl")):
+        monkeypatch.setattr(mutation, name, value)
+    mutation.TRIED.write_text('{"by": "test_next.py::test_f"}\n{"by": "time"}\n')
+    mutation.check()
+    mutation.TRIED.write_text('{"by": "test_next.py::test_f"}\n{"by": "test_next.py::test_g"}\n')
+    with pytest.raises(SystemExit, match=r"test_next\.py::test_g does not run any more"):
+        mutation.check()
+
+
 def test_the_tests_of_a_line(root: Path) -> None:
     """The quickest case of each test first; a line without code of its own has the tests of its function."""
     seconds = {"t.py::f[1]": 3.0, "t.py::f[2]": 1.0, "t.py::g": 2.0, "t.py::h": 0.1}
@@ -75,8 +87,8 @@ def test_the_tests_of_a_line(root: Path) -> None:
 
 
 def test_the_page() -> None:
-    """What a later try kills is killed now, and was not at first; the intervals are those of R's binom.test."""
+    """What a later try kills is killed now, and was not at first; the interval is that of R's binom.test."""
     tried = [{"room": "mdp", "key": str(i), "by": None if i < 2 else "t"} for i in range(4)]
     text = page({"mdp": 1_000}, [*tried, tried[1] | {"by": "t"}])
-    assert "| `mdp` | 1,000 | 4 | 2 | 50.0 % (6.8 to 93.2) | 3 | 75.0 % (19.4 to 99.4) |" in text
+    assert "| `mdp` | 1,000 | 4 | 2 | 50.0 % (6.8 to 93.2) | 3 | 75.0 % |" in text
     assert text.endswith("\nnot judged yet:\n- `0`\n")

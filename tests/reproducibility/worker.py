@@ -166,12 +166,12 @@ def picture() -> bytes:
 
 def works() -> dict[str, Work]:
     """Name -> what is computed."""
-    lake, corridor, tokens = envs.frozen_lake(), envs.short_corridor(0.9), envs.tokens(gamma=0.9)
-    taxi, wide_lake = envs.taxi(), envs.frozen_lake_8x8()
-    dense, krylov = random_graph(300), random_graph(3_000)
-    gpt2 = small_policy("gpt2")
-    text = writing()
-    wide = SoftmaxPolicy(MLPPreferences(64, 4, hidden=(256, 256), generator=seeded()))
+    return sampled() | learned() | exact()
+
+
+def sampled() -> dict[str, Work]:
+    lake, taxi, wide_lake = envs.frozen_lake(), envs.taxi(), envs.frozen_lake_8x8()
+    gpt2, text = small_policy("gpt2"), writing()
     return {
         "from_outcomes with strings": lambda: written(labelled()),
         "simulate": lambda: simulate(lake, lake.uniform_policy(), 5_000, rng=np.random.default_rng(1)),
@@ -184,6 +184,16 @@ def works() -> dict[str, Work]:
         "rollout, table": lambda: rollout(tabular(lake), lake, 2_000, generator=seeded(2)),
         "rollout, Llama": lambda: rollout(llama(), text.vector_env(512), 512, group_size=4, generator=seeded(2)),
         "rollout, GPT-2": lambda: rollout(gpt2, text.vector_env(64), 64, group_size=4, generator=seeded(2)),
+    }
+
+
+def learned() -> dict[str, Work]:
+    """And what is checked by samples."""
+    lake, wide_lake = envs.frozen_lake(), envs.frozen_lake_8x8()
+    corridor, tokens = envs.short_corridor(0.9), envs.tokens(gamma=0.9)
+    text = writing()
+    wide = SoftmaxPolicy(MLPPreferences(64, 4, hidden=(256, 256), generator=seeded()))
+    return {
         "train, table": lambda: trained(
             tabular(lake), lake, loss=ReinforceLoss(baseline=LearnedValues(lake.n_states))
         ),
@@ -197,6 +207,15 @@ def works() -> dict[str, Work]:
         "pgcheck, network": lambda: pgcheck(network(corridor), corridor, episodes=3_000).as_dict(),
         "audit, listed": lambda: audit(named.grpo(), tabular(tokens), tokens, group_size=2).as_dict(),
         "audit, sampled": lambda: audit(named.rloo(), tabular(tokens), tokens, group_size=4, samples=2_000).as_dict(),
+    }
+
+
+def exact() -> dict[str, Work]:
+    """Of the table alone, and of gradients."""
+    lake, taxi, wide_lake = envs.frozen_lake(), envs.taxi(), envs.frozen_lake_8x8()
+    dense, krylov = random_graph(300), random_graph(3_000)
+    wide = SoftmaxPolicy(MLPPreferences(64, 4, hidden=(256, 256), generator=seeded()))
+    return {
         "solve, value iteration": lambda: solve(taxi, method="value_iteration"),
         "solve, policy iteration": lambda: solve(dense, method="policy_iteration"),
         "solve, modified policy iteration": lambda: solve(krylov, method="modified_policy_iteration"),
