@@ -5,7 +5,7 @@ numpy and scipy alone. Notation is that of Sutton & Barto, 2nd edition.
 
 from mdp.control.average import AverageSolution, solve_average
 from mdp.control.em import em_step, return_weighted_visits
-from mdp.control.solving import Solution, solve
+from mdp.control.solving import Solution, SolveInterrupted, solve
 from mdp.gradient.baselines import BestBaselines, best_baselines
 from mdp.gradient.moments import Moments, reinforce_moments, return_variance
 from mdp.gradient.theorem import complex_step, natural_policy_gradient, policy_gradient, softmax_policy
@@ -29,6 +29,7 @@ __all__ = [
     "Moments",
     "Simulator",
     "Solution",
+    "SolveInterrupted",
     "Statistics",
     "Trajectory",
     "average_reward",

@@ -104,11 +104,11 @@ def solve(
 ) -> None:
     """Exact v*, the optimal actions with ties, and a proven bound; a picture where ENV is a grid."""
     problem, manifest = load(env, gamma), begun(env)
-    solution = solving.run(problem, method=method, tolerance=tolerance, console=console)
-    console.print(solving.summary(problem, solution), highlight=False, soft_wrap=True)
+    solution, interrupted = solving.run(problem, method=method, tolerance=tolerance, console=console)
+    console.print(solving.summary(problem, solution, interrupted), highlight=False, soft_wrap=True)
     console.print(solving.table(problem, solution))
-    _write(out, lambda: solving.write(problem, solution, out), manifest)
-    raise typer.Exit(0 if solution.converged else 1)
+    _write(out, lambda: solving.write(problem, solution, out), manifest, whole=not interrupted)
+    raise typer.Exit(_code(interrupted, solution.converged))
 
 
 @app.command()

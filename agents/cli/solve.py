@@ -13,34 +13,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from agents.cli.problems import Problem
-from mdp import FiniteMDP, Solution, solve
+from mdp import FiniteMDP, Solution, SolveInterrupted, solve
 from mdp.files.writing import replacing
 from mdp.plot import board_of, plot_board, save_figure
 
 MOST_ROWS = 40
 
 
-def run(problem: Problem, *, method: str, tolerance: float, console: Console) -> Solution:
-    """`mdp.solve`, which says how far it is; after ctrl-C, too."""
-    far = "iteration 0"
+def run(problem: Problem, *, method: str, tolerance: float, console: Console) -> tuple[Solution, bool]:
+    """`mdp.solve`, which says how far it is; and whether ctrl-C came before the end."""
     with console.status("solving") as status:
 
         def say(iteration: int, bound: float) -> None:
-            nonlocal far
-            far = f"iteration {iteration}: v* within {bound:.2e}"
-            status.update(far)
+            status.update(f"iteration {iteration}: v* within {bound:.2e}")
 
         try:
-            return solve(problem.mdp, method=method, tolerance=tolerance, progress=say)
-        except KeyboardInterrupt:
-            console.print(f"stopped at {far}; nothing is written", highlight=False)
-            raise
+            return solve(problem.mdp, method=method, tolerance=tolerance, progress=say), False
+        except SolveInterrupted as stopped:
+            return stopped.solution, True
 
 
-def summary(problem: Problem, solution: Solution) -> str:
+def summary(problem: Problem, solution: Solution, interrupted: bool) -> str:
     """J*, the bound, and whether it is what was asked for."""
     mdp = problem.mdp
     state = "converged" if solution.converged else "NOT CONVERGED: a smaller bound is not proven in float64; it ended"
+    state = "NOT CONVERGED: interrupted" if interrupted else state
     ties = int((solution.optimal_actions.sum(axis=1) > 1).sum())
     return (
         f"{problem.name}: {mdp.n_states} states, {mdp.n_actions} actions, gamma {mdp.gamma:g}\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mdp.control.bound import uncertain
-from mdp.control.progress import Progress
+from mdp.control.progress import Show
 from mdp.control.turns import exact_value
 from mdp.model.table import Floats, Ints, greedy, largest
 from mdp.prediction.evaluation import evaluate
@@ -31,7 +31,7 @@ class Found(NamedTuple):
     bound: float = np.inf
 
 
-def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Progress) -> Found:
+def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Show) -> Found:
     """Howard (1960): evaluate exactly, improve strictly, until nothing is better (S&B section 4.3).
 
     Better by what rounding may explain is not better; and a policy that comes back, by rounding, ends it too.
@@ -42,7 +42,7 @@ def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Progress) -> Found:
         q = mdp.backup(v)
         top = largest(q)
         seen.add(policy.tobytes())
-        show(len(seen), float((top - v).max()))
+        show(len(seen), float((top - v).max()), v)
         best, off = greedy(q), uncertain(mdp, v)
         better = top > q[states, policy] + np.maximum(off[states, policy], off[states, best])
         improved = np.where(better, best, policy)

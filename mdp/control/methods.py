@@ -15,7 +15,7 @@ from mdp.control.bound import scale
 from mdp.control.howard import Found, first_policy, one_hot, policy_iteration
 from mdp.control.linear import linear_programming
 from mdp.control.modified import Stalled, modified_policy_iteration
-from mdp.control.progress import Progress
+from mdp.control.progress import Show
 from mdp.control.sweeping import partial_evaluation, value_iteration
 from mdp.control.turns import sweep_and_solve
 from mdp.model.table import Floats, Ints, greedy, largest
@@ -29,7 +29,7 @@ SMALL = 2_000  # states up to which "auto" takes v to rounding, whatever the tol
 FEW = 5_000  # outcomes up to which a sweep is cheap beside all else, and a linear system not much dearer
 
 
-def by_itself(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
+def by_itself(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
     """What "auto" is: by structure and size."""
     if mdp.gamma == 1:
         return by_policy_iteration(mdp, tolerance, show)
@@ -40,19 +40,19 @@ def by_itself(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
     return by_modified_policy_iteration(mdp, 0.0, show)
 
 
-def by_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
+def by_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
     del tolerance  # it ends at rounding
     return policy_iteration(mdp, first_policy(mdp), show)
 
 
-def by_value_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
+def by_value_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
     if mdp.gamma == 1:
         return _from_below(mdp, value_iteration, tolerance, show)
     v, bound, sweeps = value_iteration(mdp, np.zeros(mdp.n_states), tolerance, show)
     return Found(v, greedy(mdp.backup(v)), sweeps, bound)
 
 
-def by_modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
+def by_modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
     """Where sweeps contract too slowly, exact evaluations come in between."""
     if mdp.gamma == 1:
         return _from_below(mdp, partial_evaluation, tolerance, show)
@@ -62,7 +62,7 @@ def by_modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progres
         return Found(*sweep_and_solve(mdp, stalled.v, show))
 
 
-def by_linear_programming(mdp: FiniteMDP, tolerance: float, show: Progress) -> Found:
+def by_linear_programming(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
     start = first_policy(mdp)
     try:
         v, iterations = linear_programming(mdp)
@@ -75,9 +75,9 @@ def by_linear_programming(mdp: FiniteMDP, tolerance: float, show: Progress) -> F
 
 def _from_below(
     mdp: FiniteMDP,
-    sweep: Callable[[FiniteMDP, Floats, float, Progress], tuple[Floats, float, int]],
+    sweep: Callable[[FiniteMDP, Floats, float, Show], tuple[Floats, float, int]],
     tolerance: float,
-    show: Progress,
+    show: Show,
 ) -> Found:
     """Sweeps at gamma = 1 from a proper policy's v, from which they rise to v* whatever the loops."""
     start = first_policy(mdp)
@@ -86,7 +86,7 @@ def _from_below(
 
 
 def _finished(
-    mdp: FiniteMDP, v: Floats, start: Ints, iterations: int, tolerance: float, show: Progress
+    mdp: FiniteMDP, v: Floats, start: Ints, iterations: int, tolerance: float, show: Show
 ) -> Found:
     """Policy iteration from a policy that is greedy for v, nearly, and proper at gamma = 1: else from `start`."""
     q = mdp.backup(v)
@@ -99,7 +99,7 @@ def _finished(
     return found._replace(iterations=iterations + found.iterations)
 
 
-METHODS: dict[str, Callable[[FiniteMDP, float, Progress], Found]] = {
+METHODS: dict[str, Callable[[FiniteMDP, float, Show], Found]] = {
     "auto": by_itself,
     "value_iteration": by_value_iteration,
     "policy_iteration": by_policy_iteration,

@@ -14,7 +14,7 @@ import numpy as np
 
 from mdp.control.bound import rounding
 from mdp.control.contest import Contest, Rows
-from mdp.control.progress import Progress
+from mdp.control.progress import Show
 from mdp.model.table import Floats, Ints, largest
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Stalled(Exception):
         self.v = v
 
 
-def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) -> tuple[Floats, Ints, int, float]:
+def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> tuple[Floats, Ints, int, float]:
     """(v, policy (S,), improvements, bound) at gamma < 1, the bound below `tolerance`, or at rounding above it.
 
     Raises Stalled where sweeps contract too slowly.
@@ -49,7 +49,7 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Progress) 
     def tell(span: float) -> None:
         nonlocal improvements
         improvements += 1
-        show(improvements, span * to_error)
+        show(improvements, span * to_error, contest.Tv)
 
     contest = Contest(rows, *ahead(rows))
     low, high = converged(contest, enough, tell)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+from mdp.model.table import Floats
+
 Progress = Callable[[int, float], None]  # (iteration, bound so far)
+Show = Callable[[int, float, Floats], None]  # and v so far
 WIDTH = 40  # characters of a whole bar
 PATIENCE = 1.0  # seconds without a bar
 PAUSE = 0.1  # seconds between two lines

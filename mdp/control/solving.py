@@ -44,6 +44,25 @@ class Solution(NamedTuple):
     converged: bool
 
 
+class SolveInterrupted(KeyboardInterrupt):
+    """ctrl-C while `solve` was at work. `solution` is what there was: its v, and a bound that is proven for it.
+
+    >>> from envs import gridworld_4x4
+    >>> from mdp import SolveInterrupted, solve
+    >>> def ctrl_c(iteration, bound):
+    ...     raise KeyboardInterrupt
+    >>> try:
+    ...     solve(gridworld_4x4(gamma=0.9), method="value_iteration", progress=ctrl_c)
+    ... except SolveInterrupted as stopped:
+    ...     stopped.solution.iterations, stopped.solution.converged, round(stopped.solution.bound, 10)
+    (1, False, 9.0)
+    """
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__(f"stopped after {solution.iterations} iterations: v* within {solution.bound:.2g}")
+        self.solution = solution
+
+
 def solve(
     mdp: FiniteMDP,
     /,
@@ -67,6 +86,7 @@ def solve(
     At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
     policy. Where float64 cannot reach the tolerance, `converged` is False and the bound says what holds: it is proven
     for the table's numbers as they are, rounding included. At gamma = 1 a loop that earns 0 up to rounding earns 0.
+    ctrl-C raises SolveInterrupted, a KeyboardInterrupt that has the solution so far.
 
     Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon, rewards so
     large that returns may overflow (above 1e305 (1 - gamma), or 1e290), where HiGHS finds no solution and, at
@@ -89,20 +109,40 @@ def solve(
         raise ValueError(f"tolerance must be positive, not {tolerance}")
     if horizon is not None and method != "auto":
         raise ValueError(f"a horizon is solved by backward induction: leave out method={method!r}")
-    with shown(progress, tolerance) as show:
+    with shown(progress, tolerance) as tell:
         if horizon is not None:
-            within = backward_induction(mdp, horizon, show)
+            within = backward_induction(mdp, horizon, tell)
             return Solution(*within, iterations=len(within.q), converged=within.bound <= tolerance)
         check_rewards(mdp, 1 - mdp.gamma)
-        found = METHODS[method](mdp, tolerance, show)
-    return _solution(mdp, found, tolerance)
+        found = _found(mdp, method, tolerance, tell)
+    return _solution(mdp, found, tolerance, more=True)
 
 
-def _solution(mdp: FiniteMDP, found: Found, tolerance: float) -> Solution:
+def _found(mdp: FiniteMDP, method: str, tolerance: float, tell: Progress) -> Found:
+    """What the method finds. Raises SolveInterrupted for a KeyboardInterrupt, with what there was."""
+    last: tuple[int, Floats] | None = None
+
+    def show(iteration: int, bound: float, v: Floats) -> None:
+        nonlocal last
+        last = iteration, v
+        tell(iteration, bound)
+
+    try:
+        return METHODS[method](mdp, tolerance, show)
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        iteration, v = last
+        found = Found(v, greedy(mdp.backup(v)), iteration)
+        raise SolveInterrupted(_solution(mdp, found, tolerance, more=False)) from None
+
+
+def _solution(mdp: FiniteMDP, found: Found, tolerance: float, *, more: bool) -> Solution:
+    """With the bound that can be proven; more: a few sweeps may make it smaller."""
     v, policy, iterations, _ = found
     check_finite(mdp, v)
     q, bound = proven(mdp, v, policy, found.bound, tolerance)
-    while bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
+    while more and bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
         w = swept(mdp, v, MORE_SWEEPS)[0]
         q_w, closer = proven(mdp, w, greedy(mdp.backup(w)), np.inf, tolerance)
         if not closer < bound / 2:

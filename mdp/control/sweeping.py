@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdp.control.bound import rounding
-from mdp.control.progress import Progress
+from mdp.control.progress import Show
 from mdp.model.table import Floats, largest
 from mdp.prediction.error import lost
 from mdp.prediction.evaluation import average
@@ -26,7 +26,7 @@ EVALUATION_SWEEPS = 20  # of modified policy iteration, between two improvements
 MOST_SWEEPS = 1_000  # at gamma = 1, where no contraction tells how many it takes, and policy iteration ends the work
 
 
-def value_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress) -> tuple[Floats, float, int]:
+def value_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Show) -> tuple[Floats, float, int]:
     """(v, bound of its error, sweeps), the bound below `tolerance` where float64 reaches it.
 
     At gamma = 1 nothing is proven: sweeps end when a change is below tolerance, and the bound is inf.
@@ -34,7 +34,7 @@ def value_iteration(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress)
     return _sweep(mdp, v, tolerance, show, 0)
 
 
-def partial_evaluation(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress) -> tuple[Floats, float, int]:
+def partial_evaluation(mdp: FiniteMDP, v: Floats, tolerance: float, show: Show) -> tuple[Floats, float, int]:
     """As `value_iteration`, with 20 expected backups under the greedy policy between two optimality backups.
 
     Used at gamma = 1; below, `mdp.control.modified` does less work.
@@ -43,7 +43,7 @@ def partial_evaluation(mdp: FiniteMDP, v: Floats, tolerance: float, show: Progre
 
 
 def _sweep(
-    mdp: FiniteMDP, v: Floats, tolerance: float, show: Progress, evaluations: int
+    mdp: FiniteMDP, v: Floats, tolerance: float, show: Show, evaluations: int
 ) -> tuple[Floats, float, int]:
     gamma, sweeps = mdp.gamma, 0
     while True:
@@ -61,7 +61,7 @@ def _sweep(
             error = np.abs(d).max()
             if error <= tolerance or sweeps > MOST_SWEEPS:
                 return Tv, np.inf, sweeps
-        show(sweeps, error)
+        show(sweeps, error, Tv)
         v = Tv
         if evaluations:
             pi = (q == Tv[:, None]) & mdp.admissible

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdp.control.bound import rounding, uncertain
-from mdp.control.progress import Progress
+from mdp.control.progress import Show
 from mdp.model.table import Floats, Ints, greedy, largest
 from mdp.prediction.linear import Solver
 
@@ -25,7 +25,7 @@ TINY = 150  # states up to which a linear system costs about as much as a few sw
 SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
 
 
-def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Progress) -> tuple[Floats, Ints, int]:
+def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Show) -> tuple[Floats, Ints, int]:
     """(v, policy (S,), iterations), v to rounding, from some v; iterations: sweeps and linear systems."""
     most = SWEEPS if mdp.n_states <= TINY else MORE_SWEEPS
     iterations, seen = 0, set[bytes]()
@@ -39,7 +39,7 @@ def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Progress) -> tuple[Floats, 
         v, iterations = exact_value(mdp, policy), iterations + 1
         gain = largest(mdp.backup(v)) - v
         most_gain = float(gain.max())
-        show(iterations, most_gain / (1 - mdp.gamma))
+        show(iterations, most_gain / (1 - mdp.gamma), v)
         if came_back or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v).max(axis=1)).all()):
             return v, policy, iterations
 

@@ -105,12 +105,12 @@ def from_pairs(
         raise ValueError(f"P has shape {P.shape} and R {R.shape}; they must be (L, S) and (L,), for L pairs")
     n_pairs, n_states = P.shape
     labels = exactly(range(n_states) if states is None else states, n_states, "states")
-    moves = None if actions is None else tuple(actions)
+    moves: Sequence[Label] | None = None if actions is None else tuple(actions)
     s = _indices(s_indices, "s_indices", n_pairs, n_states)
     a = _indices(a_indices, "a_indices", n_pairs, None if moves is None else len(moves))
     n_actions = int(a.max(initial=-1)) + 1 if moves is None else len(moves)
     check_room(n_states, n_actions, n_pairs + P.size)
-    moves = tuple(range(n_actions)) if moves is None else moves
+    moves = range(n_actions) if moves is None else moves
     pair = s * len(moves) + a
     order = np.argsort(pair, kind="stable")
     twice = np.flatnonzero(np.diff(pair[order]) == 0)

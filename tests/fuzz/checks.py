@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mdp import FiniteMDP, evaluate
+from mdp.model.checking import PAIRS
 
 SECONDS = 10.0  # for one input, on a machine that has other things to do
 LONGEST = 4096  # bytes of an input
@@ -128,7 +129,7 @@ def check_kept(m: FiniteMDP, ending: str) -> None:
     except ValueError as error:
         labels = all(map(_can_be_kept, (*m.states, *m.actions)))
         wide = ending == ".json" and m.observations.dtype == np.longdouble
-        demand(not labels or wide or m.n_states * m.n_actions > 1 << 20, f"it cannot be saved: {error}")
+        demand(not labels or wide or m.n_states * m.n_actions > PAIRS, f"it cannot be saved: {error}")
         return
     again = FiniteMDP.load(path)
     demand((again.states, again.actions, again.gamma) == (m.states, m.actions, m.gamma), "other labels or gamma")

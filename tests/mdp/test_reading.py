@@ -15,6 +15,7 @@ import pytest
 
 from mdp import FiniteMDP, discounted_return, evaluate, policy_gradient, reinforce_moments, returns_to_go, solve
 from mdp.files.strict import parsed
+from mdp.model.checking import PAIRS
 
 TWO = FiniteMDP.from_outcomes({(0, 0): [(1.0, "end", 1.0)], (0, 1): [(1.0, "end", 2.0)]}, gamma=1.0)
 HUGE = 10**400
@@ -78,7 +79,7 @@ def test_a_model_that_is_built_can_be_saved(tmp_path: Path) -> None:
     n, actions = 30_000, 39
     outcomes = {(s, s % actions): [(1.0, (s + 1) % n, 0.0)] for s in range(n)} | {(0, 0): [(1.0, "end", 1.0)]}
     m = FiniteMDP.from_outcomes(outcomes, gamma=0.9)
-    assert m.n_states * m.n_actions > 1 << 20
+    assert m.n_states * m.n_actions > PAIRS
     m.save(tmp_path / "m.npz")
     assert FiniteMDP.load(tmp_path / "m.npz").admissible.sum() == n
 
