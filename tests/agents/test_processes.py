@@ -8,9 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,9 +20,9 @@ from agents.learning.checkpoints import tensors
 from agents.learning.processes import Alone, processes
 from tests.agents import process_worker
 from tests.agents.models import save
+from tests.agents.two_processes import torchrun
 
 pytest.importorskip("transformers")
-ROOT = Path(__file__).parents[2]
 KINDS = ("ddp", "sharded")
 TIMEOUT = 300  # seconds; the workers give up before
 FILES = ["checkpoints", "manifest.json", "metrics.csv", "model", "tensorboard", "times.csv", "training.png"]
@@ -41,33 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (path / "output.txt").exists():
             shutil.rmtree(path, ignore_errors=True)
             save(path / "model")
-            (path / "output.txt").write_text(torchrun(path))
+            code, output = torchrun(str(Path(process_worker.__file__)), str(path), seconds=TIMEOUT)
+            (path / "output.txt").write_text(f"exit code {code}\n{output}")
     return path
-
-
-def torchrun(folder: Path) -> str:
-    """Two workers of this machine, and what they print. They are gone afterwards, whatever happens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
-        "--master-port", str(port), str(Path(process_worker.__file__)), str(folder),
-    ]  # fmt: skip
-    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "COLUMNS": "500"}
-    process = subprocess.Popen(
-        command, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        output, _ = process.communicate(timeout=TIMEOUT)
-    except BaseException:
-        process.terminate()  # torchrun then ends its workers
-        try:
-            process.wait(timeout=40)
-        finally:
-            process.kill()
-        raise
-    return f"exit code {process.returncode}\n{output}"
 
 
 @pytest.fixture

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.agents.models import save
 from tests.agents.process_worker import SMALL
-from tests.faults.killing import MODEL, ROOT, differences, last
+from tests.agents.two_processes import torchrun
+from tests.faults.killing import MODEL, differences, last
 
 pytest.importorskip("transformers")
 SECONDS = 900  # for any of the runs; they take 10 on a machine that has no other work
@@ -32,27 +28,12 @@ def f(prompt, completion, answer):
 """
 
 
-def torchrun(*arguments: str) -> tuple[int, str]:
-    """`exactrl train` in two processes of this machine: exit code, and what is printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
-        "--master-port", str(port), "-m", "exactrl", "train", "--model", "model", *SMALL, "--task", "task.jsonl",
-        "--reward", "mine:f", "--checkpoint-every", "1", "--updates", "6", *arguments,
-    ]  # fmt: skip
-    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "COLUMNS": "500"}
-    process = subprocess.Popen(
-        command, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        output, _ = process.communicate(timeout=SECONDS)
-    except BaseException:
-        process.send_signal(signal.SIGTERM)  # torchrun then ends its workers
-        process.communicate(timeout=40)
-        raise
-    return process.returncode, output
+def train(*arguments: str) -> tuple[int, str]:
+    """`exactrl train`: exit code, and what is printed."""
+    return torchrun(
+        "-m", "exactrl", "train", "--model", "model", *SMALL, "--task", "task.jsonl", "--reward", "mine:f",
+        "--checkpoint-every", "1", "--updates", "6", *arguments, seconds=SECONDS,
+    )  # fmt: skip
 
 
 def test_a_process_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,17 +41,17 @@ def test_a_process_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
     Path("task.jsonl").write_text('{"prompt": "12"}\n{"prompt": "345"}\n')
-    code, output = torchrun("--out", "whole")
+    code, output = train("--out", "whole")
     assert code == 0, output
     assert "destroy_process_group" not in output  # torch's warning where it was not called
     Path("killing").touch()
-    code, output = torchrun("--out", "a")
+    code, output = train("--out", "a")
     assert code != 0
     kept = "a/checkpoints/update-000003 is whole: --resume goes on from it"
     lost = r"process 0 of 2 lost another one \(.*\)"
     assert re.search(f"exactrl: {lost}; {kept}\n", output), output
     assert last(MODEL, Path("a")) == 3
     Path("killing").unlink()
-    code, output = torchrun("--out", "a", "--resume")
+    code, output = train("--out", "a", "--resume")
     assert code == 0, output
     assert differences(MODEL, Path("a"), Path("whole")) == ""
