@@ -105,7 +105,7 @@ def solve(
     """Exact v*, the optimal actions with ties, and a proven bound; a picture where ENV is a grid."""
     problem, manifest = load(env, gamma), begun(env)
     solution, interrupted = solving.run(problem, method=method, tolerance=tolerance, console=console)
-    console.print(solving.summary(problem, solution, interrupted), highlight=False, soft_wrap=True)
+    console.print(solving.summary(problem, solution, interrupted), highlight=False, markup=False, soft_wrap=True)
     console.print(solving.table(problem, solution))
     _write(out, lambda: solving.write(problem, solution, out), manifest, whole=not interrupted)
     raise typer.Exit(_code(interrupted, solution.converged))
@@ -188,7 +188,7 @@ def variance(env: Annotated[str, typer.Argument(help=ENV)], gamma: Gamma = None,
     with console.status("solving"):
         found = varying.variances(problem, starting_policy(problem.mdp))
     console.print(varying.table(found))
-    console.print(varying.caption(found), highlight=False)
+    console.print(varying.caption(found), highlight=False, markup=False)
     console.print(varying.baselines(found))
     _write(out, lambda: varying.write(found, out), manifest)
 

@@ -25,4 +25,4 @@ def wrote(
 ) -> None:
     """Write the manifest of what was written, at `place` or beside it, and say so."""
     paths = [*paths, manifest.write(paths, place or beside(paths), whole=whole)]
-    console.print("wrote " + " and ".join(map(str, paths)), highlight=False, soft_wrap=True)
+    console.print("wrote " + " and ".join(map(str, paths)), highlight=False, markup=False, soft_wrap=True)

@@ -177,6 +177,7 @@ def trained(run: Run, manifest: Manifest, console: Console, *, updates: int, res
         f"{problem.name}, gamma {problem.mdp.gamma:g}: J went from {J[0]:.6g} to {J[-1]:.6g} in {len(J) - 1} updates; "
         f"{best(problem.mdp, optimum)}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     write(history, whole=not history.interrupted)

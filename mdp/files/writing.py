@@ -29,10 +29,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
     [('x.txt', 'all of it')]
     """
-    given, path = Path(path), Path(os.path.realpath(path))
-    if given.exists() and not given.is_file():
-        yield given
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        yield path
         return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     new = path.with_name(f".{path.stem[:LONGEST]}.{os.getpid()}{randbelow(10**9):09}{path.suffix}")
     try:
         yield new

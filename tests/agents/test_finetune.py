@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -233,7 +234,7 @@ def test_a_reward_that_fails_can_be_mended(fault: str, says: str, at: int) -> No
     assert "; prompt '" in error
     assert ", completion '" in error
     assert updates(Path("a")) == [f"update-{at // 8:06d}"]
-    assert "a checkpoint is in a/checkpoints; --resume goes on from it" in printed
+    assert re.search(r"a/checkpoints/update-00000\d is whole: --resume goes on from it", printed)
     with mock.patch("agents.cli.language.train.draw"):
         assert exactrl(*run, "--out", "a", "--resume")[0] == 0  # it fails at one call only
         assert exactrl(*run, "--out", "b")[0] == 0
@@ -290,9 +291,9 @@ def _models(model: Path) -> None:
         (("--reward", "mine:g"), "'mine' has no function 'g' for --reward"),
         (("--reward", "nowhere:f"), "cannot import 'nowhere' for --reward"),
         (("--loss", "magic"), "--loss takes reinforce, rloo, grpo"),
-        (("--beta", "-1"), "--beta must be at least 0, not -1"),
+        (("--beta", "-1"), "--beta must be finite and at least 0, not -1"),
         (("--lr", "-1"), "learning rate: -1"),
-        (("--temperature", "0"), "temperature must be positive, not 0"),
+        (("--temperature", "0"), "temperature must be positive and finite, not 0"),
         (("--groups", "0"), "--groups"),
         (("--group-size", "1"), "groups of at least 2"),
         (("--pieces", "0"), "--pieces"),

@@ -149,8 +149,8 @@ def test_linear_preferences_are_the_dot_product() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature must be positive, not 0"),
-        ({"temperature": float("nan")}, "temperature must be positive, not nan"),
+        ({"temperature": 0.0}, "temperature must be positive and finite, not 0"),
+        ({"temperature": float("nan")}, "temperature must be positive and finite, not nan"),
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0"),
         ({"top_p": 1.5}, "not 1.5"),

@@ -61,13 +61,13 @@ def train_model(
 
 def _trained(run: training.Run, console: Console, *, updates: int, every: int, resume: bool) -> bool:
     console.quiet = run.processes.rank > 0
-    console.print(f"{run.title}, {run.path}", highlight=False, soft_wrap=True)
+    console.print(f"{run.title}, {run.path}", highlight=False, markup=False, soft_wrap=True)
     try:
         history = run(updates=updates, every=every, resume=resume, console=console)
     except TrainingStopped:
-        console.print(run.checkpoints.kept, highlight=False, soft_wrap=True)
+        console.print(run.checkpoints.kept, highlight=False, markup=False, soft_wrap=True)
         raise
-    console.print(training.summary(history), highlight=False, soft_wrap=True)
+    console.print(training.summary(history), highlight=False, markup=False, soft_wrap=True)
     if run.processes.rank == 0:
         wrote(console, run.write(history), run.manifest, run.out / NAME, whole=not history.interrupted)
     return history.interrupted
