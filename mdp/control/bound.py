@@ -9,10 +9,14 @@ is what q(s,a) exceeds v(s) by, and what rounding may add, and
     x(s) = max over a of c(s,a) + gamma sum over s' of Pr(s'|s,a) x(s')
 
 makes v + x superharmonic: no policy earns more (at gamma = 1: no proper one). x is solved for the actions alone that
-are nearly tied; it is checked that all others lose more than they could gain by it. At gamma = 1 end components of
-allowed actions are drawn together into one state each: loops in which q exceeds v by no more than rounding. Where it
-does by more, nothing is proven. From below, the same sum along the policy. x is solved for 2 c, and it is checked that
-it would do for c: its own rounding is covered.
+are nearly tied; it is checked that all others lose more than they could gain by it. From below, the same sum along the
+policy. x is solved for 2 c, and it is checked that it would do for c: its own rounding is covered.
+
+At gamma = 1 x may be one number in an end component of these actions (loops) if no action inside exceeds v: each
+component is drawn together into one state. Where its actions pay exactly 0, v* is one number, and v is first raised to
+its largest value there. Where an action inside still exceeds v by more than its rounding, nothing is proven; by less,
+a loop that earns 0 up to rounding is taken to earn 0, and what each state's best action inside exceeds v by is added
+once to what it takes to leave.
 """
 
 from __future__ import annotations
@@ -33,7 +37,6 @@ TIE = 1e-12  # differences of q below this, relative to the largest |q|, are rou
 NEARLY_TIED = 1e-9  # relative to the largest |v|
 LEAST = 1e-3  # of the largest c: no c is taken for less, so that x can be checked in float64
 SHORT = 0.5  # of the bound for all rows: where x is no smaller from below, it need not be looked for from above
-FREE = 2  # times what rounding may add: so much may be gained in a loop that earns 0
 SMALL = 2_000  # states up to which x is looked for at gamma < 1
 
 
@@ -58,23 +61,47 @@ def sharper_bound(mdp: FiniteMDP, v: Floats, q: Floats, policy: Ints) -> float:
         return at_once
     try:
         below = _from_below(mdp, v, q, u, policy)
-        return min(at_once, max(below, _from_above(mdp, v, q, u))) if below < SHORT * at_once else at_once
-    except ValueError:  # episodes that are too long for float64
+        return min(at_once, max(below, _from_above(mdp, v, v[:, None] - q - u))) if below < SHORT * at_once else at_once
+    except ValueError:  # episodes that are too long for float64, or loops that earn more than rounding
         return at_once
 
 
-def _from_above(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats) -> float:
-    """v* - v, at most: allowed are the nearly tied actions, and those for which their x would not do."""
-    short = v[:, None] - q - u
+def _from_above(mdp: FiniteMDP, v: Floats, short: Floats) -> float:
+    """v* - v, at most: allowed are the nearly tied actions, and those for which their x would not do.
+
+    short (S, A): what q lacks of v at least; from v raised to w it is another.
+    """
     near = NEARLY_TIED * float(max(np.abs(v).max(), np.abs(mdp.expected_reward).max()))
     allowed, unit = mdp.admissible & (short <= near), 2 * (mdp.table.sums[0] + 4) * EPS
     while True:
-        x = _largest_sum(mdp, allowed, np.maximum(-short, u), u)
+        loops = _loops(mdp, allowed)
+        w = _raised(mdp, v, loops)
+        u = lost(mdp, w)
+        short = w[:, None] - mdp.backup(w) - u
+        x = _largest_sum(mdp, allowed, loops, np.maximum(-short, u), u)
         gained = mdp.gamma * (mdp.table.product @ x).reshape(short.shape) - x[:, None] + unit * x.max()
         broken = mdp.admissible & ~allowed & ~(gained <= short)
         if not broken.any():
-            return float(x.max())
+            return float((x + (w - v)).max())
         allowed |= broken
+
+
+def _loops(mdp: FiniteMDP, allowed: Bools) -> tuple[Ints, Bools]:
+    """The end components of allowed actions, which count at gamma = 1 alone."""
+    if mdp.gamma == 1:
+        return end_components(mdp, allowed)
+    return np.full(mdp.n_states, -1), np.zeros_like(allowed)
+
+
+def _raised(mdp: FiniteMDP, v: Floats, loops: tuple[Ints, Bools]) -> Floats:
+    """v, raised to its largest value in every end component whose actions pay exactly 0."""
+    component, inside = loops
+    top = np.full(mdp.n_states, -np.inf)
+    pays: Bools = np.zeros(mdp.n_states, bool)
+    s = np.flatnonzero(component >= 0)
+    np.maximum.at(top, component[s], v[s])
+    np.logical_or.at(pays, component[s], np.any(inside & (mdp.table.reward_size > 0), axis=1)[s])
+    return np.where((component >= 0) & ~pays[component], top[component], v)
 
 
 def _from_below(mdp: FiniteMDP, v: Floats, q: Floats, u: Floats, policy: Ints) -> float:
@@ -108,8 +135,7 @@ def uncertain(mdp: FiniteMDP, v: Floats) -> Floats:
     defect = np.where(defect > 1e-15, defect, 0.0) * np.abs(v).max()
     size = np.abs(mdp.expected_reward).ravel() + mdp.gamma * (mdp.table.product @ np.abs(v))
     unit = TIE if mdp.gamma == 1 else 2 * (mdp.table.sums[0] + 4) * EPS  # at 1 no loop by rounding is let in
-    uncertain: Floats = (unit * size + defect).reshape(mdp.admissible.shape)
-    return uncertain
+    return np.asarray((unit * size + defect).reshape(mdp.admissible.shape))
 
 
 def scale(q: Floats) -> float:
@@ -117,22 +143,23 @@ def scale(q: Floats) -> float:
     return float(np.abs(q[np.isfinite(q)]).max(initial=0.0))
 
 
-def _largest_sum(mdp: FiniteMDP, allowed: Bools, c: Floats, u: Floats) -> Floats:
-    """x (S,), for the c (S, A) of allowed actions. Raises ValueError where float64 cannot solve for it.
+def _largest_sum(mdp: FiniteMDP, allowed: Bools, loops: tuple[Ints, Bools], c: Floats, u: Floats) -> Floats:
+    """x (S,), for the c (S, A) of allowed actions, of which rounding is u.
 
-    Policy iteration; at gamma = 1 on the chain with end components drawn together, in which every policy ends.
+    Policy iteration; at gamma = 1 on the chain with end components drawn together, in which every policy ends. Raises
+    ValueError where float64 cannot solve for it, and where an action inside a component exceeds v by more than u.
     """
-    component, inside = np.full(mdp.n_states, -1), np.zeros_like(allowed)
-    if mdp.gamma == 1:
-        component, inside = end_components(mdp, allowed)
-    if (c[inside] > FREE * u[inside]).any():
-        raise ValueError("a loop is not free, and v does not say what it is worth")
+    component, inside = loops
+    if (c[inside] > 2 * u[inside]).any():
+        raise ValueError("a loop may earn more than rounding")
+    within = np.where(inside, c, 0.0).max(axis=1)
     c = np.maximum(c, LEAST * c[allowed].max())
     states = np.arange(mdp.n_states)
     node = states.copy()
     in_one = component >= 0
     _, first, inverse = np.unique(component[in_one], return_index=True, return_inverse=True)
     node[in_one] = states[in_one][first][inverse]
+    c += np.bincount(node, within, mdp.n_states)[node][:, None]
     s, a = np.nonzero(allowed & ~inside)
     order = np.argsort(node[s], kind="stable")
     s, a = s[order], a[order]

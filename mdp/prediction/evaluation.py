@@ -85,13 +85,14 @@ def _within(mdp: FiniteMDP, policy: ArrayLike, H: int) -> Evaluation:
     pis = [checked_policy(mdp, pi) for pi in (given if given.ndim == 3 else [given])]
     v, q, e, bound = np.zeros((H + 1, S)), np.empty((H, S, A)), 0.0, 0.0
     (a, b), off = lost_in_a_backup(mdp), max(policy_off(mdp, pi) for pi in pis)
+    R = mdp.table.largest_reward
     for t in reversed(range(H)):
         with np.errstate(over="ignore", invalid="ignore"):
             q[t] = mdp.backup(v[t + 1])
             v[t] = average(pis[t % len(pis)], q[t])
         check_finite(mdp, v[t])
-        size = mdp.table.largest_reward + (1 + b) * float(np.abs(v[t + 1]).max())  # of q
-        e = (1 + off) * (a + b * float(np.abs(v[t + 1]).max()) + mdp.gamma * (1 + b) * e) + off * size
+        size = float(np.abs(v[t + 1]).max())
+        e = (1 + off) * (a + b * size + mdp.gamma * (1 + b) * e) + off * (1 + b) * (R + mdp.gamma * size)
         bound = max(bound, e)
     return Evaluation(v, q, float(mdp.start @ v[0]), residual=0.0, bound=bound)  # residual: by construction
 
