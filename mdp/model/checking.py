@@ -11,7 +11,7 @@ from scipy import sparse
 from mdp.model.labels import SUM_TOLERANCE
 from mdp.model.table import Floats, Ints, Outcomes, Table
 
-PAIRS, EMPTY = 1 << 19, 40  # pairs (s, a) that any table may have; and for each outcome, which has 40 bytes in a file
+PAIRS, EMPTY = 1 << 20, 40  # pairs (s, a) that any table may have; and for each outcome, which has 40 bytes in a file
 Name = Callable[[int, int], str]  # (s, a) as error messages write it
 
 

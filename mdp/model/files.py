@@ -39,7 +39,7 @@ def save(mdp: FiniteMDP, path: str | os.PathLike[str]) -> None:
     """Write `mdp` to a `.npz` or `.json` file.
 
     Raises ValueError for another ending, a label that json cannot hold and, in `.json`, observations of numpy's
-    longdouble, and more pairs (s, a) than the file has bytes, beyond half a million.
+    longdouble, and more pairs (s, a) than the file has bytes, beyond a million.
     """
     path = Path(path)
     _check_ending(path)
