@@ -25,7 +25,7 @@ from agents.cli.ending import INTERRUPTED, end
 from agents.cli.faults import until_interrupted, writing_to
 from agents.cli.language import commands, options
 from agents.cli.language.train import Settings
-from agents.cli.manifest import Manifest, begun, beside
+from agents.cli.manifest import Manifest, begun
 from agents.cli.options import ENV, MOST, Gamma, Out, Seed
 from agents.cli.problems import load, starting_policy
 from agents.cli.records import wrote
@@ -137,8 +137,7 @@ def show(
     chosen = None if state is None else showing.state_of(problem.mdp, state)
     with console.status("solving"):
         view = showing.view(problem, policy)
-    _write(out, lambda: showing.write(problem, view, chosen, format, out), manifest,
-           place=beside([showing.picture(problem, format, out)]))
+    _write(out, lambda: showing.write(problem, view, chosen, format, out), manifest)
 
 
 @app.command()
@@ -267,11 +266,9 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(course.grade)
 
 
-def _write(
-    folder: Path, write: Callable[[], list[Path]], manifest: Manifest, *, place: Path | None = None, whole: bool = True
-) -> None:
+def _write(folder: Path, write: Callable[[], list[Path]], manifest: Manifest, *, whole: bool = True) -> None:
     with writing_to(folder):
-        wrote(console, write(), manifest, place, whole=whole)
+        wrote(console, write(), manifest, whole=whole)
 
 
 def _code(interrupted: bool, passed: bool = True) -> int:

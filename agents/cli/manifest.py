@@ -100,9 +100,9 @@ def sha256(path: Path) -> str:
 
 
 def beside(files: list[Path]) -> Path:
-    """Where the manifest of a set of files is; the last of them gives it its name."""
-    last = files[-1]
-    return last.with_name(f"{last.name if last.suffix == '.svg' else last.stem}.{NAME}")
+    """Where the manifest of a set of files is; the first of them gives it its name."""
+    first = files[0]
+    return first.with_name(f"{first.name if first.suffix == '.svg' else first.stem}.{NAME}")
 
 
 def git() -> dict[str, Any] | None:

@@ -73,25 +73,20 @@ def state_of(mdp: FiniteMDP, text: str) -> int:
     return mdp.state_index(label)
 
 
-def picture(problem: Problem, ending: Format, folder: Path) -> Path:
-    """The first file; a backup diagram lies beside it."""
-    return folder / f"exactrl-show-{problem.stem}.{ending}"
-
-
 def write(problem: Problem, seen: View, state: int | None, ending: Format, folder: Path) -> list[Path]:
     """The board or the graph and, for a state, its backup diagram."""
     mdp = problem.mdp
-    written = [picture(problem, ending, folder)]
+    written = [folder / f"exactrl-show-{problem.stem}.{ending}"]
     title = f"{problem.name}, gamma {mdp.gamma:g}, {seen.name} policy"
     board = board_of(mdp, problem.cell)
     if board is not None:
         title += ": all best actions, the occupancy of one" if seen.name is Policy.optimal else ""
-        drawn = plot_board(
+        picture = plot_board(
             mdp, board, v=seen.v, q=seen.q, occupancy=seen.occupancy, policy=seen.policy, title=title
         )
     else:
-        drawn = plot_graph(mdp, v=seen.v, policy=seen.policy, centre=state, title=title)
-    save_figure(drawn, written[0])
+        picture = plot_graph(mdp, v=seen.v, policy=seen.policy, centre=state, title=title)
+    save_figure(picture, written[0])
     if state is not None:
         written.append(folder / f"exactrl-show-{problem.stem}-backup.{ending}")
         save_figure(plot_backup(mdp, state, v=seen.v, q=seen.q, policy=seen.policy, title=title), written[-1])

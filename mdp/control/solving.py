@@ -86,7 +86,8 @@ def solve(
     At gamma = 1 sweeps and linear programming start policy iteration near its end, so that v is attained by a proper
     policy. Where float64 cannot reach the tolerance, `converged` is False and the bound says what holds: it is proven
     for the table's numbers as they are, rounding included. At gamma = 1 a loop that earns 0 up to rounding earns 0.
-    ctrl-C raises SolveInterrupted, a KeyboardInterrupt that has the solution so far.
+    ctrl-C after the first iteration, without a horizon, raises SolveInterrupted: a KeyboardInterrupt with the solution
+    so far.
 
     Raises ValueError for an unknown method, a tolerance that is not positive, a method beside a horizon, rewards so
     large that returns may overflow (above 1e305 (1 - gamma), or 1e290), where HiGHS finds no solution and, at

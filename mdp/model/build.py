@@ -90,8 +90,8 @@ def _looked_up(labels: Sequence[Label], index: Mapping[Label, int]) -> Ints:
 
 
 def _floats(numbers: Sequence[Any]) -> Floats:
-    sum(numbers)  # a TypeError for text, which `float` would read
-    return np.fromiter(map(float, numbers), np.float64, len(numbers))
+    sum(numbers)  # a TypeError for text and None, which numpy would read
+    return np.fromiter(numbers, np.float64, len(numbers))
 
 
 def refuse(

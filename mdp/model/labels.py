@@ -5,7 +5,6 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,8 +64,8 @@ def reals(given: ArrayLike, what: str, *, copy: bool | None = None) -> Floats:
         array = np.asarray(given)
         if array.dtype.kind in "cmMVSUT":
             raise ValueError(f"it holds {array.dtype}")
-        if array.dtype == object and not all(isinstance(x, Real) for x in array.flat):  # None would become nan
-            raise ValueError("it holds other things than numbers")
+        if array.dtype == object and any(x is None or isinstance(x, (str, bytes)) for x in array.flat):
+            raise ValueError("it holds text or None")
         return np.array(array, dtype=np.float64, copy=copy)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} is no array of real numbers: {error}") from None

@@ -332,6 +332,12 @@ def test_where_the_gradient_vanishes() -> None:
     assert (right.relative_error, wrong.relative_error) == (0.0, math.inf)
 
 
+def test_rewards_of_0_tell_no_loss_from_another() -> None:
+    mdp = envs.TokenMDP(2, 2, lambda *_: 0.0).finite()
+    found = audit(lambda batch: -ReinforceLoss()(batch), tabular(mdp), mdp)
+    assert (found.verdict, found.has_power) == ("no power", False)
+
+
 def test_the_sign_and_the_size() -> None:
     mdp = MDPS["tokens"]
     policy = tabular(mdp)

@@ -127,3 +127,24 @@ def test_what_is_refused() -> None:
     huge = FiniteMDP.from_outcomes({("s", 0): [(1.0, "s", 1e308)]}, gamma=1.0)
     with pytest.raises(ValueError, match="v of state 's' is inf: the rewards are too large"):
         solve(huge, horizon=2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_average_of_many_rewards(seed: int) -> None:
+    """Its rounding is within the bound, by fractions."""
+    rng = np.random.default_rng(seed)
+    R = rng.uniform(0.5, 1, 2000)
+    m = FiniteMDP.from_outcomes({(0, a): [(1.0, "end", float(R[a]))] for a in range(2000)}, gamma=1.0)
+    for _ in range(3):
+        w = rng.uniform(0, 1, 2000)
+        w /= w.sum()
+        found = evaluate(m, [w, 0 * w], horizon=1)
+        truth = sum(Fraction(x) * Fraction(y) for x, y in zip(w.tolist(), R.tolist(), strict=True))
+        assert abs(Fraction(float(found.v[0, 0])) - truth) <= Fraction(float(found.bound))
+
+
+def test_rows_that_do_not_quite_sum_to_one() -> None:
+    """What it would change to make them do so is in the bound, with a horizon and without."""
+    m = FiniteMDP.from_outcomes({(0, 0): [(1 - 9e-10, "end", 1.0)]}, gamma=1.0)
+    for found in (solve(m, horizon=1), evaluate(m, m.uniform_policy(), horizon=1), solve(m)):
+        assert 9e-10 <= found.bound < 1e-8

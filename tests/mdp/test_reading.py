@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 from contextlib import suppress
-from fractions import Fraction
 from json import JSONDecodeError
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mdp import FiniteMDP, discounted_return, evaluate, policy_gradient, reinforce_moments, returns_to_go, solve
+from mdp import FiniteMDP, discounted_return, evaluate, policy_gradient, reinforce_moments, returns_to_go
 from mdp.files.strict import parsed
 from mdp.model.checking import PAIRS
 
@@ -117,26 +116,3 @@ def test_advantages_beyond_float64() -> None:
     m = FiniteMDP.from_outcomes({(0, 0): [(1.0, 0, 1e308)], (0, 1): [(1.0, 0, -1e308)]}, gamma=0.0)
     with pytest.raises(ValueError, match="too large for float64"):
         policy_gradient(m, [[0.0, 0.0]])
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_average_of_many_rewards(seed: int) -> None:
-    """Its rounding is within the bound, by fractions."""
-    rng = np.random.default_rng(seed)
-    R = rng.uniform(0.5, 1, 2000)
-    m = FiniteMDP.from_outcomes({(0, a): [(1.0, "end", float(R[a]))] for a in range(2000)}, gamma=1.0)
-    for _ in range(3):
-        w = rng.uniform(0, 1, 2000)
-        w /= w.sum()
-        found = evaluate(m, [w, 0 * w], horizon=1)
-        truth = sum(Fraction(x) * Fraction(y) for x, y in zip(w.tolist(), R.tolist(), strict=True))
-        assert abs(Fraction(float(found.v[0, 0])) - truth) <= Fraction(float(found.bound))
-
-
-def test_rows_that_do_not_quite_sum_to_one() -> None:
-    """What it would change to make them do so is in the bound, with a horizon and without."""
-    m = FiniteMDP.from_outcomes({(0, 0): [(1 - 9e-10, "end", 1.0)]}, gamma=1.0)
-    for found in (solve(m, horizon=1), evaluate(m, m.uniform_policy(), horizon=1), solve(m)):
-        assert 9e-10 <= found.bound < 1e-8
-
-

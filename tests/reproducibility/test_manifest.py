@@ -191,6 +191,25 @@ def test_a_run_that_is_gone_on_with_keeps_its_manifests(monkeypatch: pytest.Monk
     assert json.loads(Path("run/manifest-1.json").read_text()) == first
 
 
+def test_a_table_that_is_gone_on_with_keeps_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = f"{COMMANDS['exactrl-train-RandomWalk-v0']} --checkpoint-every 1"
+    run(monkeypatch, command)
+    first = read("exactrl-train-RandomWalk-v0")
+    run(monkeypatch, f"{command.replace('--updates 3', '--updates 4')} --resume")
+    assert "--updates 4" in read("exactrl-train-RandomWalk-v0")["command"]
+    assert json.loads(Path("exactrl-train-RandomWalk-v0.manifest-1.json").read_text()) == first
+
+
+def test_manifests_take_the_first_free_number(tmp_path: Path) -> None:
+    for name in ("manifest.json", "manifest-2.json"):
+        (tmp_path / name).write_text(name)
+    manifest.begun(seed=1).begin(tmp_path)
+    assert (tmp_path / "manifest-1.json").read_text() == "manifest.json"
+    assert (tmp_path / "manifest-2.json").read_text() == "manifest-2.json"
+    assert json.loads((tmp_path / "manifest.json").read_text())["whole"] is False
+
+
 @pytest.mark.usefixtures("_files")
 def test_a_run_that_is_refused_leaves_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, COMMANDS["run/manifest.json"])

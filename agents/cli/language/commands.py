@@ -47,14 +47,14 @@ def train_model(
     """Train; True where ctrl-C came before the end. Of several processes one speaks."""
     use_all_cores()
     together = processes(sharded=sharded)
-    kept = Checkpoints(out / training.CHECKPOINTS, {}, together)
+    checkpoints = Checkpoints(out / training.CHECKPOINTS, {}, together)
     try:
         with together.joined():
             run = training.Run(settings, out, together, pieces=pieces)
-            with writing_to(out, lambda: kept.kept):
+            with writing_to(out, lambda: checkpoints.kept):
                 return _trained(run, console, updates=updates, every=every, resume=resume)
     except ProcessLost as lost:
-        raise ProcessLost(f"{lost}; {kept.kept}") from lost
+        raise ProcessLost(f"{lost}; {checkpoints.kept}") from lost
     finally:
         together.close()
 
