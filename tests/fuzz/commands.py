@@ -74,7 +74,7 @@ def arguments(d: Draw) -> list[str]:
     given = [command] if command else []
     for _ in range(d.below(5)):
         if OPTIONS[command] and d.below(2):
-            given += [d.of(OPTIONS[command]), d.of(VALUES)]
+            given += [d.of(OPTIONS[command]), d.of(VALUES)][: 1 if command == "tutorials" else 2]
         elif command != "tutorials":
             given.append(d.of(ENVS) if d.below(4) else d.text().replace("\0", "0"))
     return [x for x in given if x != "--"] + d.of(MISTAKES)
