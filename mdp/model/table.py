@@ -111,10 +111,16 @@ class Table:
 
     def totals(self, x: Floats) -> Floats:
         """sum of x (K,) over the outcomes of each pair, (S A,)."""
-        total, pairs = np.zeros(self.size), np.flatnonzero(self.counts)
-        if len(pairs):
-            total[pairs] = np.add.reduceat(x, self.starts[pairs])
+        total, there = np.zeros(self.size), self._there
+        if len(x):
+            total[there] = np.add.reduceat(x, self.starts[:-1][there])
         return total
+
+    @cached_property
+    def _there(self) -> Ints | slice:
+        """The pairs that have outcomes, be it as a slice."""
+        pairs = np.flatnonzero(self.counts)
+        return slice(len(pairs)) if self.counts[: len(pairs)].all() else pairs
 
     @cached_property
     def total(self) -> Floats:
@@ -181,8 +187,7 @@ class Table:
     @cached_property
     def sums(self) -> tuple[int, float]:
         """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
-        present = self.total[self.counts > 0] if (self.counts == 0).any() else self.total
-        off = max(1 - present.min(initial=1.0), present.max(initial=1.0) - 1)
+        off = np.abs(self.total - (self.counts > 0)).max(initial=0.0)
         return int(self.counts.max(initial=0)), float(off)
 
 
