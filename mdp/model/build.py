@@ -223,10 +223,12 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]]) -> tuple[tuple[Ints, Ints,
     counts = _numbers([*map(len, listed)])
     p, after, reward, terminated = map(_numbers, zip(*[*chain.from_iterable(listed)], strict=True))
     ends = terminated.astype(bool)
-    after = np.where(ends, n, after)
-    goes_to = after[~ends]
-    if (ends != terminated).any() or not ((goes_to >= 0) & (goes_to < n) & (goes_to == np.floor(goes_to))).all():
+    goes_to = np.where(ends, 0, after)
+    if (ends != terminated).any() or not (goes_to.min() >= 0 and goes_to.max() < n):
         raise ValueError
+    if goes_to.dtype.kind == "f" and (goes_to != np.floor(goes_to)).any():
+        raise ValueError
+    after = np.where(ends, n, goes_to)
     pair = _pairs(P, n, n_actions).repeat(counts)
     return (pair, after.astype(np.int64), reward.astype(np.float64), p.astype(np.float64)), n, n_actions
 

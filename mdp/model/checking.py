@@ -85,7 +85,10 @@ def table_of(P: sparse.csr_array[Any], rewards: Floats, shape: tuple[int, int], 
 
 def _check_numbers(x: Floats, what: str, least: float, at: Callable[[int], str]) -> None:
     """Raises ValueError for the first that is not finite or below `least`."""
-    if len(x) and not (x.min() >= least and isfinite(x.min()) and isfinite(x.max())):
+    if not x.size:
+        return
+    low, high = float(x.min()), float(x.max())
+    if not (low >= least and isfinite(low) and isfinite(high)):
         k = int(np.argmax(~(np.isfinite(x) & (x >= least))))
         right = "a finite number >= 0" if least == 0 else "a finite number"
         raise ValueError(f"{at(k)} has the {what} {x[k]}; it must be {right}")

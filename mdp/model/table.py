@@ -67,7 +67,7 @@ class Table:
     @cached_property
     def counts(self) -> Ints:
         """How many outcomes each pair has, (S A,)."""
-        return np.diff(self.starts)
+        return self.starts[1:] - self.starts[:-1]
 
     def spread(self, x: NDArray[_T]) -> NDArray[_T]:
         """What a pair has, (S A,) or (S, A), for each of its outcomes, (K,)."""
@@ -119,8 +119,8 @@ class Table:
     @cached_property
     def _there(self) -> Ints | slice:
         """The pairs that have outcomes, be it as a slice."""
-        pairs = np.flatnonzero(self.counts)
-        return slice(len(pairs)) if self.counts[: len(pairs)].all() else pairs
+        (pairs,) = (self.counts > 0).nonzero()
+        return slice(len(pairs)) if not len(pairs) or pairs[-1] == len(pairs) - 1 else pairs
 
     @cached_property
     def total(self) -> Floats:
