@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from mdp.model.products import spread
 from mdp.model.table import Bools, Floats, Ints, best
@@ -18,20 +19,36 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 MANY = 0.1  # of all rows that are open, besides one for each state: from here on it is cheaper to multiply all
+FLOAT32 = 1e30  # values up to here, and rewards down to 1 / it, are well within its range
 PATCHES = 0.02  # of all states: as many may change their action before the rows of the policy are gathered anew
 
 
 class Rows:
     """All pairs (s, a) as rows s A + a: P (S A, S), r (S A,), -inf for pairs that are not admissible.
 
-    A terminal state has A rows, which pay 0 and lead nowhere.
+    A terminal state has A rows, which pay 0 and lead nowhere. eps: of the kind of numbers that P has.
     """
 
-    def __init__(self, mdp: FiniteMDP) -> None:
+    def __init__(self, mdp: FiniteMDP, P: Any) -> None:
         self.S, self.A, self.gamma = mdp.n_states, mdp.n_actions, mdp.gamma
-        self.P: Any = mdp.table.product
-        self.r: Floats = mdp.reward_or_limit.ravel()
-        self.backup = mdp.backup
+        self.P, self._spread, self.eps = P, spread(P), float(np.finfo(P.dtype).eps)
+        self.r: Floats = mdp.reward_or_limit.ravel().astype(P.dtype, copy=False)
+
+    @classmethod
+    def of(cls, mdp: FiniteMDP) -> tuple[Rows, Rows]:
+        """(coarse, exact): in float32, half as much memory to read, where P is sparse and values fit; in float64."""
+        P = mdp.table.product
+        exact = cls(mdp, P)
+        if isinstance(P, np.ndarray) or not 1 / FLOAT32 < mdp.table.largest_reward < FLOAT32 * (1 - mdp.gamma):
+            return exact, exact
+        half = sparse.csr_array((P.data.astype(np.float32), P.indices, P.indptr), shape=P.shape)
+        return cls(mdp, half), exact
+
+    def backup(self, v: Floats) -> Floats:
+        """q of all rows, (S, A)."""
+        q: Floats = self._spread @ (self.gamma * v)
+        q += self.r
+        return q.reshape(self.S, self.A)
 
     def backup_of(self, rows: Ints, v: Floats) -> Floats:
         """q of some rows."""
@@ -49,6 +66,11 @@ class Greedy:
         self.P, self.r = spread(self.all.P[self.taken]), self.all.r[self.taken]
         self._apart = np.zeros(self.all.S, bool)
         self._states = np.zeros(0, np.int64)
+
+    def refine(self, all_rows: Rows) -> None:
+        """The same policy among the same rows in other numbers."""
+        self.all = all_rows
+        self._gather()
 
     def take(self, taken: Ints) -> bool:
         """From now on the rows `taken` (S,). Whether any is another one."""
@@ -99,6 +121,12 @@ class Contest:
         self.short = self.Tv[:, None] - q
         self.short += self.way
         return self.first + action
+
+    def refine(self, rows: Rows, lost: float) -> None:
+        """From now on the same rows in float64; lost: what a backup may have been off by."""
+        self.rows, self.way = rows, self.way + 4 * lost  # of two q each, and what they were written with
+        self.policy.refine(rows)
+        self.v, self.Tv, self.short = (x.astype(np.float64) for x in (self.v, self.Tv, self.short))
 
     def improve(self, v: Floats) -> None:
         """T v; the policy is greedy for v from now on."""

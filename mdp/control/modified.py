@@ -15,7 +15,7 @@ import numpy as np
 from mdp.control.bound import rounding
 from mdp.control.contest import Contest, Rows
 from mdp.control.progress import Show
-from mdp.model.table import Floats, Ints, largest
+from mdp.model.table import EPS, Floats, Ints, largest
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -39,11 +39,15 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
 
     Raises Stalled where sweeps contract too slowly.
     """
-    to_error, rows, improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows(mdp), 0
+    to_error, (coarse, exact), improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows.of(mdp), 0
+
+    def lost(v: Floats) -> float:
+        """What a backup of v may be off by."""
+        return rounding(mdp, v) * contest.rows.eps / EPS
 
     def enough(contest: Contest) -> float:
         """The span of d from which on v is good enough."""
-        wanted = max(0.9 * tolerance, ROUNDINGS * rounding(mdp, contest.Tv) / (1 - mdp.gamma))
+        wanted = max(0.9 * tolerance, ROUNDINGS * lost(contest.Tv) / (1 - mdp.gamma))
         return wanted / to_error if to_error else np.inf
 
     def tell(span: float) -> None:
@@ -51,11 +55,16 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
         improvements += 1
         show(improvements, span * to_error, contest.Tv)
 
-    contest = Contest(rows, *ahead(rows))
-    low, high = converged(contest, enough, tell)
+    contest = Contest(coarse, *ahead(coarse))
+    while True:
+        low, high = converged(contest, enough, tell, MOST - improvements)
+        if contest.rows is exact or improvements == MOST:
+            break
+        contest.refine(exact, lost(contest.Tv))
+        contest.improve(contest.Tv)
     v = np.where(mdp.terminal, 0.0, contest.Tv + mdp.gamma / (1 - mdp.gamma) * (low + high) / 2)
-    bound = (high - low) * to_error + rounding(mdp, v) / (1 - mdp.gamma)
-    return v, contest.policy.taken % rows.A, improvements, bound
+    bound = (high - low) * to_error + lost(v) / (1 - mdp.gamma)
+    return v, contest.policy.taken % exact.A, improvements, bound
 
 
 def ahead(rows: Rows) -> tuple[Floats, Floats]:
@@ -71,14 +80,14 @@ def ahead(rows: Rows) -> tuple[Floats, Floats]:
 
 
 def converged(
-    contest: Contest, enough: Callable[[Contest], float], tell: Callable[[float], None]
+    contest: Contest, enough: Callable[[Contest], float], tell: Callable[[float], None], most: int
 ) -> tuple[float, float]:
-    """Evaluate and improve, until d has a span of enough(contest) at most: its least and its largest value."""
+    """Evaluate and improve, until d has a span of enough(contest), or `most` times: d's least and largest value."""
     for k in count(1):
         d = contest.Tv - contest.v
         low, high, target = float(d.min()), float(d.max()), enough(contest)
         tell(high - low)
-        if high - low <= target or k == MOST:
+        if high - low <= target or k == most:
             break
         share = ENOUGH if contest.changed else 0.0
         contest.improve(evaluated(contest, high - low, max(share * (high - low), target)))

@@ -67,7 +67,8 @@ class Table:
     @cached_property
     def counts(self) -> Ints:
         """How many outcomes each pair has, (S A,)."""
-        return self.starts[1:] - self.starts[:-1]
+        counts: Ints = self.starts[1:] - self.starts[:-1]
+        return counts
 
     def spread(self, x: NDArray[_T]) -> NDArray[_T]:
         """What a pair has, (S A,) or (S, A), for each of its outcomes, (K,)."""
