@@ -18,7 +18,7 @@ from mdp.model.table import Bools, Floats, Ints, best
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
-MANY = 0.1  # of all rows that are open, besides one for each state: from here on it is cheaper to multiply all
+MANY = 0.1  # of all rows that are open: from here on it is cheaper to multiply all
 FLOAT32 = 1e30  # values up to here, and rewards down to 1 / it, are well within its range
 PATCHES = 0.02  # of all states: as many may change their action before the rows of the policy are gathered anew
 
@@ -103,7 +103,7 @@ class Greedy:
 
 class Contest:
     """Which rows may be best: `short` (S, A) is by how much each fell short when it was looked at, plus what was then
-    the way of v, `way`; a row is open again where v has gone that far.
+    the way of v, `way`; a row is open again where v has gone that far. A row that is taken is not: its q is Tv.
 
     changed: whether the last improvement changed the policy.
     """
@@ -120,7 +120,9 @@ class Contest:
         self.Tv, action = best(q)
         self.short = self.Tv[:, None] - q
         self.short += self.way
-        return self.first + action
+        taken = self.first + action
+        self.short.ravel()[taken] = np.inf
+        return taken
 
     def refine(self, rows: Rows, lost: float) -> None:
         """From now on the same rows in float64; lost: what a backup may have been off by."""
@@ -133,31 +135,26 @@ class Contest:
         self.way += self.rows.gamma * float(np.ptp(v - self.v))
         self.v = v
         open_ = self.short <= self.way
-        if np.count_nonzero(open_) - self.rows.S > MANY * open_.size:
+        if np.count_nonzero(open_) > MANY * open_.size:
             self.changed = self.policy.take(self._among_all(self.rows.backup(v)))
         else:
             self.Tv = self.policy.backup(v)
-            self.changed = self._among(open_, v)
+            self.changed = self._among(np.flatnonzero(open_), v)
 
-    def _among(self, open_: Bools, v: Floats) -> bool:
-        """The best of the open rows, in states that have more than one."""
-        count = open_[:, 0].astype(np.int16)
-        for column in open_.T[1:]:
-            count += column
-        states = np.flatnonzero(count > 1)
-        if not len(states):
+    def _among(self, rows: Ints, v: Floats) -> bool:
+        """The best of some rows takes the place of the one that is taken where it is better."""
+        s, q, short = rows // self.rows.A, self.rows.backup_of(rows, v), self.short.ravel()
+        short[rows] = self.Tv[s] - q + self.way
+        better = np.flatnonzero(q > self.Tv[s])
+        if not len(better):
             return False
-        s, a = open_[states].nonzero()
-        rows = self.first[states[s]] + a
-        q = self.rows.backup_of(rows, v)
-        top = np.maximum.reduceat(q, np.flatnonzero(first_of(s)))
-        self.Tv[states] = top
-        q = top[s] - q
-        won = np.flatnonzero(q == 0)
-        changed = self.policy.change(states, rows[won[first_of(s[won])]])
-        q += self.way
-        self.short.ravel()[rows] = q
-        return changed
+        better = better[np.lexsort((-q[better], s[better]))]
+        won = better[first_of(s[better])]
+        s, rows, q = s[won], rows[won], q[won]
+        short[self.policy.taken[s]] = q - self.Tv[s] + self.way
+        short[rows] = np.inf
+        self.Tv[s] = q
+        return self.policy.change(s, rows)
 
 
 def first_of(sorted_: Ints) -> Bools:
