@@ -26,23 +26,15 @@ PATCHES = 0.02  # of all states: as many may change their action before the rows
 class Rows:
     """All pairs (s, a) as rows s A + a: P (S A, S), r (S A,), -inf for pairs that are not admissible.
 
-    A terminal state has A rows, which pay 0 and lead nowhere. eps: of the kind of numbers that P has.
+    A terminal state has A rows, which pay 0 and lead nowhere. kind: of the numbers of P and r; eps: of that kind.
     """
 
-    def __init__(self, mdp: FiniteMDP, P: Any) -> None:
+    def __init__(self, mdp: FiniteMDP, kind: type[np.floating[Any]]) -> None:
         self.S, self.A, self.gamma = mdp.n_states, mdp.n_actions, mdp.gamma
-        self.P, self._spread, self.eps = P, spread(P), float(np.finfo(P.dtype).eps)
-        self.r: Floats = mdp.reward_or_limit.ravel().astype(P.dtype, copy=False)
-
-    @classmethod
-    def of(cls, mdp: FiniteMDP) -> tuple[Rows, Rows]:
-        """(coarse, exact): in float32, half as much memory to read, where P is sparse and values fit; in float64."""
-        P = mdp.table.product
-        exact = cls(mdp, P)
-        if isinstance(P, np.ndarray) or not 1 / FLOAT32 < mdp.table.largest_reward < FLOAT32 * (1 - mdp.gamma):
-            return exact, exact
-        half = sparse.csr_array((P.data.astype(np.float32), P.indices, P.indptr), shape=P.shape)
-        return cls(mdp, half), exact
+        self.kind, self.eps = kind, float(np.finfo(kind).eps)
+        self.exact, self.P = mdp.table.product, of_kind(mdp.table.product, kind)
+        self.r: Floats = mdp.reward_or_limit.ravel().astype(kind, copy=False)
+        self._spread = spread(self.P)
 
     def backup(self, v: Floats) -> Floats:
         """q of all rows, (S, A)."""
@@ -55,6 +47,19 @@ class Rows:
         return np.asarray(self.r[rows] + self.gamma * (self.P[rows] @ v))
 
 
+def of_kind(P: Any, kind: type[np.floating[Any]]) -> Any:
+    """P, a full matrix or a sparse one by rows, in numbers of some kind."""
+    if P.dtype == kind or isinstance(P, np.ndarray):
+        return P.astype(kind, copy=False)
+    return sparse.csr_array((P.data.astype(kind), P.indices, P.indptr), shape=P.shape)
+
+
+def coarse(mdp: FiniteMDP) -> type[np.floating[Any]]:
+    """float32, half as much memory to read, where P is sparse and all values fit; else float64."""
+    fits = 1 / FLOAT32 < mdp.table.largest_reward < FLOAT32 * (1 - mdp.gamma)
+    return np.float32 if fits and sparse.issparse(mdp.table.product) else np.float64
+
+
 class Greedy:
     """A deterministic policy: the rows that it takes, and T_pi. States that changed lately are kept apart."""
 
@@ -63,14 +68,19 @@ class Greedy:
         self._gather()
 
     def _gather(self) -> None:
-        self.P, self.r = spread(self.all.P[self.taken]), self.all.r[self.taken]
+        self._exact = self.all.exact[self.taken]
         self._apart = np.zeros(self.all.S, bool)
-        self._states = np.zeros(0, np.int64)
+        self.read(self.all)
 
-    def refine(self, all_rows: Rows) -> None:
-        """The same policy among the same rows in other numbers."""
-        self.all = all_rows
-        self._gather()
+    def read(self, all_rows: Rows) -> None:
+        """The same policy among `all_rows`."""
+        self.all, self.P, self.r = all_rows, spread(of_kind(self._exact, all_rows.kind)), all_rows.r[self.taken]
+        self._read_apart()
+
+    def _read_apart(self) -> None:
+        self._states = np.flatnonzero(self._apart)
+        rows = self.taken[self._states]
+        self._P, self._r = self.all.P[rows], self.all.r[rows]
 
     def take(self, taken: Ints) -> bool:
         """From now on the rows `taken` (S,). Whether any is another one."""
@@ -84,11 +94,10 @@ class Greedy:
             return False
         self.taken[states] = rows
         self._apart[other] = True
-        self._states = np.flatnonzero(self._apart)
-        if len(self._states) > PATCHES * self.all.S:
+        if np.count_nonzero(self._apart) > PATCHES * self.all.S:
             self._gather()
         else:
-            self._P, self._r = self.all.P[self.taken[self._states]], self.all.r[self.taken[self._states]]
+            self._read_apart()
         return True
 
     def backup(self, v: Floats) -> Floats:
@@ -127,8 +136,8 @@ class Contest:
     def refine(self, rows: Rows, lost: float) -> None:
         """From now on the same rows in float64; lost: what a backup may have been off by."""
         self.rows, self.way = rows, self.way + 4 * lost  # of two q each, and what they were written with
-        self.policy.refine(rows)
-        self.v, self.Tv, self.short = (x.astype(np.float64) for x in (self.v, self.Tv, self.short))
+        self.policy.read(rows)
+        self.v, self.Tv, self.short = (x.astype(rows.kind) for x in (self.v, self.Tv, self.short))
 
     def improve(self, v: Floats) -> None:
         """T v; the policy is greedy for v from now on."""

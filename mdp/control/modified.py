@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdp.control.bound import rounding
-from mdp.control.contest import Contest, Rows
+from mdp.control.contest import Contest, Rows, coarse
 from mdp.control.progress import Show
 from mdp.model.table import EPS, Floats, Ints, largest
 
@@ -39,7 +39,7 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
 
     Raises Stalled where sweeps contract too slowly.
     """
-    to_error, (coarse, exact), improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows.of(mdp), 0
+    to_error, rows, improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows(mdp, coarse(mdp)), 0
 
     def lost(v: Floats) -> float:
         """What a backup of v may be off by."""
@@ -55,16 +55,15 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
         improvements += 1
         show(improvements, span * to_error, contest.Tv)
 
-    contest = Contest(coarse, *ahead(coarse))
-    while True:
-        low, high = converged(contest, enough, tell, MOST - improvements)
-        if contest.rows is exact or improvements == MOST:
-            break
-        contest.refine(exact, lost(contest.Tv))
+    contest = Contest(rows, *ahead(rows))
+    low, high = converged(contest, enough, tell, MOST)
+    if rows.kind != np.float64 and improvements < MOST:
+        contest.refine(Rows(mdp, np.float64), lost(contest.Tv))
         contest.improve(contest.Tv)
+        low, high = converged(contest, enough, tell, MOST - improvements)
     v = np.where(mdp.terminal, 0.0, contest.Tv + mdp.gamma / (1 - mdp.gamma) * (low + high) / 2)
     bound = (high - low) * to_error + lost(v) / (1 - mdp.gamma)
-    return v, contest.policy.taken % exact.A, improvements, bound
+    return v, contest.policy.taken % rows.A, improvements, bound
 
 
 def ahead(rows: Rows) -> tuple[Floats, Floats]:
