@@ -26,7 +26,8 @@ PATCHES = 0.02  # of all states: as many may change their action before the rows
 class Rows:
     """All pairs (s, a) as rows s A + a: P (S A, S), r (S A,), -inf for pairs that are not admissible.
 
-    A terminal state has A rows, which pay 0 and lead nowhere. kind: of the numbers of P and r; eps: of that kind.
+    A terminal state has A rows, which pay 0 and lead nowhere. kind: of the numbers of P and r; eps: of that kind;
+    ends: whether a state is terminal.
     """
 
     def __init__(self, mdp: FiniteMDP, kind: type[np.floating[Any]]) -> None:
@@ -34,7 +35,7 @@ class Rows:
         self.kind, self.eps = kind, float(np.finfo(kind).eps)
         self.exact, self.P = mdp.table.product, of_kind(mdp.table.product, kind)
         self.r: Floats = mdp.reward_or_limit.ravel().astype(kind, copy=False)
-        self._spread = spread(self.P)
+        self._spread, self.ends = spread(self.P), bool(mdp.terminal.any())
 
     def backup(self, v: Floats) -> Floats:
         """q of all rows, (S, A)."""
@@ -64,17 +65,19 @@ class Greedy:
     """A deterministic policy: the rows that it takes, and T_pi. States that changed lately are kept apart."""
 
     def __init__(self, all_rows: Rows, taken: Ints) -> None:
-        self.all, self.taken = all_rows, taken
+        self.all, self.taken, self.kind = all_rows, taken, all_rows.kind
         self._gather()
 
     def _gather(self) -> None:
         self._exact = self.all.exact[self.taken]
+        self._coarse = spread(of_kind(self._exact, self.kind))
         self._apart = np.zeros(self.all.S, bool)
         self.read(self.all)
 
     def read(self, all_rows: Rows) -> None:
         """The same policy among `all_rows`."""
-        self.all, self.P, self.r = all_rows, spread(of_kind(self._exact, all_rows.kind)), all_rows.r[self.taken]
+        self.P = self._coarse if all_rows.kind == self.kind else spread(self._exact)
+        self.all, self.r = all_rows, all_rows.r[self.taken]
         self._read_apart()
 
     def _read_apart(self) -> None:
@@ -107,6 +110,14 @@ class Greedy:
         w += self.r
         if len(self._states):
             w[self._states] = self._r + self.all.gamma * (self._P @ v)
+        return w
+
+    def carry(self, d: Floats) -> Floats:
+        """gamma P_pi d, which T_pi v changes by where v changes by d: coarse numbers will do."""
+        w: Floats = self._coarse @ d
+        if len(self._states):
+            w[self._states] = self._P @ d
+        w *= self.all.gamma
         return w
 
 
