@@ -144,8 +144,8 @@ def _solution(mdp: FiniteMDP, found: Found, tolerance: float, *, more: bool) -> 
     check_finite(mdp, v)
     q, bound = proven(mdp, v, policy, found.bound, tolerance)
     while more and bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
-        w = swept(mdp, v, MORE_SWEEPS)[0]
-        q_w, closer = proven(mdp, w, greedy(mdp.backup(w)), np.inf, tolerance)
+        w, q_w, _ = swept(mdp, v, q, MORE_SWEEPS)
+        q_w, closer = proven(mdp, w, greedy(q_w), np.inf, tolerance)
         if not closer < bound / 2:
             break
         v, q, policy, bound = w, q_w, greedy(q_w), closer

@@ -111,6 +111,27 @@ def test_few_rows_are_multiplied() -> None:
     assert found.iterations > 6
 
 
+@pytest.mark.parametrize("size", [1e-250, 1e-35, 1.0, 1e25, 1e35, 1e280])
+def test_float32_is_a_beginning_where_values_fit(size: float) -> None:
+    """The values are those of the same rewards in another unit, be the first sweeps in float32 or not."""
+    m = garnet(3_000, gamma=0.9)
+    scaled = FiniteMDP(m.table.where(m.table.p > 0)._replace(reward=m.table.reward * size), states=range(3_000),
+                       actions=range(3), gamma=0.9)  # fmt: skip
+    assert contest.coarse(scaled) == (np.float32 if 1e-30 < size < 1e28 else np.float64)
+    exact = solve(m, method="policy_iteration", tolerance=1e-12)
+    found = solve(scaled, method="modified_policy_iteration", tolerance=1e-10 * size)
+    assert found.v.dtype == found.q.dtype == np.float64
+    assert np.abs(found.v / size - exact.v).max() <= found.bound / size + exact.bound <= 2e-10
+
+
+def test_what_is_shown_on_the_way_is_float64() -> None:
+    """An interrupted solution is made of it; and it comes nearer."""
+    m, shown = garnet(3_000), list[tuple[Any, float]]()
+    exact = solve(m, method="policy_iteration").v
+    modified.modified_policy_iteration(m, 1e-8, lambda _, bound, v: shown.append((v, bound)))
+    assert all(v.dtype == np.float64 and np.abs(v - exact).max() <= 1.01 * bound + 1e-3 for v, bound in shown)
+
+
 @pytest.mark.parametrize("method", ["auto", "modified_policy_iteration"])
 def test_what_mixes_slowly_is_handed_over(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     m, handed = ring(3_000, 0.99999), 0
