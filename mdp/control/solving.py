@@ -140,12 +140,13 @@ def _found(mdp: FiniteMDP, method: str, tolerance: float, tell: Progress) -> Fou
 
 def _solution(mdp: FiniteMDP, found: Found, tolerance: float, *, more: bool) -> Solution:
     """With the bound that can be proven; more: a few sweeps may make it smaller."""
-    v, policy, iterations, _ = found
+    v, policy, iterations, known, q = found
     check_finite(mdp, v)
-    q, bound = proven(mdp, v, policy, found.bound, tolerance)
+    q = mdp.backup(v) if q is None else q
+    bound = proven(mdp, v, q, policy, tolerance, known)
     while more and bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
         w, q_w, _ = swept(mdp, v, q, MORE_SWEEPS)
-        q_w, closer = proven(mdp, w, greedy(q_w), np.inf, tolerance)
+        closer = proven(mdp, w, q_w, greedy(q_w), tolerance)
         if not closer < bound / 2:
             break
         v, q, policy, bound = w, q_w, greedy(q_w), closer

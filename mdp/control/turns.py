@@ -25,10 +25,12 @@ TINY = 150  # states up to which a linear system costs about as much as a few sw
 SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
 
 
-def sweep_and_solve(mdp: FiniteMDP, v: Floats, sweeps: int, show: Show) -> tuple[Floats, Ints, int]:
-    """(v, policy (S,), iterations), v to rounding, from some v; iterations: sweeps and linear systems.
+def sweep_and_solve(
+    mdp: FiniteMDP, v: Floats, sweeps: int, show: Show
+) -> tuple[Floats, Ints, int, float, Floats]:
+    """(v, policy (S,), iterations, inf, q): v to rounding, from some v, about which nothing is proven.
 
-    sweeps: how many, at least, before a linear system; more where there were many systems.
+    iterations: sweeps and linear systems; sweeps: how many, at least, before a linear system, more after many systems.
     """
     iterations, seen, q = 0, set[bytes](), mdp.backup(v)
     while True:
@@ -36,7 +38,7 @@ def sweep_and_solve(mdp: FiniteMDP, v: Floats, sweeps: int, show: Show) -> tuple
         v, q, done = swept(mdp, v, q, most)
         policy, iterations = greedy(q), iterations + done
         if done < most:
-            return v, policy, iterations
+            return v, policy, iterations, np.inf, q
         came_back = policy.tobytes() in seen
         seen.add(policy.tobytes())
         v, iterations = exact_value(mdp, policy), iterations + 1
@@ -44,8 +46,9 @@ def sweep_and_solve(mdp: FiniteMDP, v: Floats, sweeps: int, show: Show) -> tuple
         gain = largest(q) - v
         most_gain = float(gain.max())
         show(iterations, most_gain / (1 - mdp.gamma), v)
-        if came_back or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v).max(axis=1)).all()):
-            return v, policy, iterations
+        best = came_back or (greedy(q) == policy).all()
+        if best or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v).max(axis=1)).all()):
+            return v, policy, iterations, np.inf, q
 
 
 def swept(mdp: FiniteMDP, v: Floats, q: Floats, most: int) -> tuple[Floats, Floats, int]:
@@ -74,6 +77,6 @@ def beginning(mdp: FiniteMDP) -> tuple[Floats, int]:
         return at_once, MORE_SWEEPS
     if not isinstance(P, np.ndarray) or 2 * np.count_nonzero(at_once > r.min(axis=1)) > S:
         return at_once, SWEEPS
-    pi = 1 / np.maximum(mdp.admissible.sum(axis=1), 1)
-    P_pi = P.reshape(S, A, S).sum(axis=1) * pi[:, None]
-    return Solver.of_chain(P_pi, mdp.gamma).solve(mdp.expected_reward.sum(axis=1) * pi), 0
+    pi = mdp.uniform_policy()
+    P_pi = (pi[:, None] @ P.reshape(S, A, S))[:, 0]
+    return Solver.of_chain(P_pi, mdp.gamma).solve((pi * mdp.expected_reward).sum(axis=1)), 0

@@ -219,9 +219,9 @@ def from_gymnasium(env: Any, start: Start) -> tuple[Table, int, int, Start]:
 def _of_gymnasium(P: Mapping[int, Mapping[int, Any]]) -> tuple[tuple[Ints, Ints, Floats, Floats], int, int]:
     """((s A + a, s', r, p), n, A) of {s: {a: [(p, s', r, terminated), ...]}}, without a word about what is wrong."""
     n, n_actions = len(P), max(map(len, P.values()))
-    listed = [outcomes for of in P.values() for outcomes in of.values()]
-    counts = _numbers([*map(len, listed)])
-    p, after, reward, terminated = map(_numbers, zip(*[*chain.from_iterable(listed)], strict=True))
+    listed = [of_pair for of in P.values() for of_pair in of.values()]
+    outcomes = [*chain.from_iterable(listed)]
+    p, after, reward, terminated = map(_numbers, zip(*outcomes, strict=True))
     ends = terminated.astype(bool)
     goes_to = np.where(ends, 0, after)
     if (ends != terminated).any() or not (goes_to.min() >= 0 and goes_to.max() < n):
@@ -229,7 +229,9 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]]) -> tuple[tuple[Ints, Ints,
     if goes_to.dtype.kind == "f" and (goes_to != np.floor(goes_to)).any():
         raise ValueError
     after = np.where(ends, n, goes_to)
-    pair = _pairs(P, n, n_actions).repeat(counts)
+    pair = _pairs(P, n, n_actions)
+    if len(outcomes) > len(listed) or not all(listed):  # else one each
+        pair = pair.repeat([*map(len, listed)])
     return (pair, after.astype(np.int64), reward.astype(np.float64), p.astype(np.float64)), n, n_actions
 
 
