@@ -53,12 +53,14 @@ def _kept(P: sparse.csr_array[Any], r: Floats, allowed: Bools) -> tuple[sparse.c
     """The rows of admissible pairs; those of the others become empty, and pay 0."""
     if allowed.all():
         return P, r
-    rows = np.flatnonzero(allowed)
-    if r.ndim == 1:
-        r = r[np.repeat(allowed.ravel(), np.diff(P.indptr))]
-    elif r[~allowed].any():
+    left_out, counts = ~allowed, np.diff(P.indptr)
+    if r.ndim == 2 and r[left_out].any():
         r = np.where(allowed, r, 0.0)
-    return placed(P[rows], rows, P.shape[0]), r
+    if counts[left_out.ravel()].any():
+        r = r[np.repeat(allowed.ravel(), counts)] if r.ndim == 1 else r
+        rows = np.flatnonzero(allowed)
+        P = placed(P[rows], rows, P.shape[0])
+    return P, r
 
 
 def _stays(P: sparse.csr_array[Any], r: Floats, shape: tuple[int, int]) -> Bools:

@@ -112,10 +112,19 @@ class Table:
 
     def totals(self, x: Floats) -> Floats:
         """sum of x (K,) over the outcomes of each pair, (S A,)."""
-        total, there = np.zeros(self.size), self._there
-        if len(x):
-            total[there] = np.add.reduceat(x, self.starts[:-1][there])
-        return total
+        return self._placed(self._sums(x))
+
+    def _sums(self, x: Floats) -> Floats:
+        """The same, of those pairs alone that have outcomes."""
+        return np.asarray(np.add.reduceat(x, self.starts[:-1][self._there])) if len(x) else x
+
+    def _placed(self, x: Floats) -> Floats:
+        """What those pairs have, (S A,), 0 for the others."""
+        if len(x) == self.size:
+            return x
+        placed = np.zeros(self.size)
+        placed[self._there] = x
+        return placed
 
     @cached_property
     def _there(self) -> Ints | slice:
@@ -126,7 +135,12 @@ class Table:
     @cached_property
     def total(self) -> Floats:
         """What the probabilities of each pair sum to, (S A,): 1 to rounding, 0 where it is not admissible."""
-        return self.totals(self.p)
+        return self._placed(self._present)
+
+    @cached_property
+    def _present(self) -> Floats:
+        """The same, of those pairs alone that have outcomes: of a million pairs there may be few."""
+        return self._sums(self.p)
 
     @cached_property
     def expected_reward(self) -> Floats:
@@ -188,7 +202,7 @@ class Table:
     @cached_property
     def sums(self) -> tuple[int, float]:
         """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
-        off = np.abs(self.total - (self.counts > 0)).max(initial=0.0)
+        off = np.abs(self._present - 1).max(initial=0.0)
         return int(self.counts.max(initial=0)), float(off)
 
 
