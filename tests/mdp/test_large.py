@@ -112,8 +112,9 @@ def test_few_rows_are_multiplied() -> None:
 
 
 @pytest.mark.parametrize("size", [1e-250, 1e-35, 1.0, 1e25, 1e35, 1e280])
-def test_float32_is_a_beginning_where_values_fit(size: float) -> None:
+def test_float32_is_a_beginning_where_values_fit(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The values are those of the same rewards in another unit, be the first sweeps in float32 or not."""
+    monkeypatch.setattr(contest, "LARGE", 0)
     m = garnet(3_000, gamma=0.9)
     scaled = FiniteMDP(m.table.where(m.table.p > 0)._replace(reward=m.table.reward * size), states=range(3_000),
                        actions=range(3), gamma=0.9)  # fmt: skip
@@ -124,8 +125,9 @@ def test_float32_is_a_beginning_where_values_fit(size: float) -> None:
     assert np.abs(found.v / size - exact.v).max() <= found.bound / size + exact.bound <= 2e-10
 
 
-def test_what_is_shown_on_the_way_is_float64() -> None:
+def test_what_is_shown_on_the_way_is_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted solution is made of it; and it comes nearer."""
+    monkeypatch.setattr(contest, "LARGE", 0)
     m, shown = garnet(3_000), list[tuple[Any, float]]()
     exact = solve(m, method="policy_iteration").v
     modified.modified_policy_iteration(m, 1e-8, lambda _, bound, v: shown.append((v, bound)))
