@@ -60,7 +60,8 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
     def tell(contest: Contest, low: float, high: float) -> None:
         nonlocal improvements
         improvements += 1
-        show(improvements, to_error * (high - low), values(contest, low, high)[0])
+        v = contest.Tv if rows.ends else contest.Tv + to_error * (low + high)
+        show(improvements, to_error * (high - low), v)
 
     contest = Contest(rows, *ahead(rows))
     low, high = converged(contest, enough, tell, MOST)
