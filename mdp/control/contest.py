@@ -145,9 +145,9 @@ class Contest:
         self.short.ravel()[taken] = np.inf
         return taken
 
-    def refine(self, rows: Rows, lost: float) -> None:
-        """From now on the same rows in float64; lost: what a backup may have been off by."""
-        self.rows, self.way = rows, self.way + 4 * lost  # of two q each, and what they were written with
+    def refine(self, rows: Rows, off: float) -> None:
+        """From now on the same rows in float64; off: how wrong `short - way` may be: two q, and how it was kept."""
+        self.rows, self.way = rows, self.way + off
         self.policy.read(rows)
         self.v, self.Tv, self.short = (x.astype(rows.kind) for x in (self.v, self.Tv, self.short))
 

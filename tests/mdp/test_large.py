@@ -160,8 +160,10 @@ def test_what_mixes_slowly_is_handed_over(method: str, monkeypatch: pytest.Monke
     np.testing.assert_allclose(found.v, x**steps / (1 - m.gamma), rtol=1e-9)
 
 
-def test_the_bound_holds_when_improvements_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", [0, 1_000_000])
+def test_the_bound_holds_when_improvements_run_out(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It belongs to the last v, not to the one before."""
+    monkeypatch.setattr(contest, "LARGE", large)
     m = garnet(3_000, gamma=0.9)
     exact = solve(m, method="policy_iteration")
     for most in range(1, 4):
