@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 MANY = 0.1  # of all rows that are open: from here on it is cheaper to multiply all
+LARGE = 100_000  # entries of P, from which on it is too large for the fastest memory
 FLOAT32 = 1e30  # values up to here, and rewards down to 1 / it, are well within its range
 PATCHES = 0.02  # of all states: as many may change their action before the rows of the policy are gathered anew
 
@@ -56,9 +57,9 @@ def of_kind(P: Any, kind: type[np.floating[Any]]) -> Any:
 
 
 def coarse(mdp: FiniteMDP) -> type[np.floating[Any]]:
-    """float32, half as much memory to read, where P is sparse and all values fit; else float64."""
-    fits = 1 / FLOAT32 < mdp.table.largest_reward < FLOAT32 * (1 - mdp.gamma)
-    return np.float32 if fits and sparse.issparse(mdp.table.product) else np.float64
+    """float32, half as much memory to read, where P is sparse and large and all values fit; else float64."""
+    P, fits = mdp.table.product, 1 / FLOAT32 < mdp.table.largest_reward < FLOAT32 * (1 - mdp.gamma)
+    return np.float32 if fits and sparse.issparse(P) and P.nnz >= LARGE else np.float64
 
 
 class Greedy:
@@ -144,9 +145,9 @@ class Contest:
         self.short.ravel()[taken] = np.inf
         return taken
 
-    def refine(self, rows: Rows, lost: float) -> None:
-        """From now on the same rows in float64; lost: what a backup may have been off by."""
-        self.rows, self.way = rows, self.way + 4 * lost  # of two q each, and what they were written with
+    def refine(self, rows: Rows, off: float) -> None:
+        """From now on the same rows in float64; off: how wrong `short - way` may be: two q, and how it was kept."""
+        self.rows, self.way = rows, self.way + off
         self.policy.read(rows)
         self.v, self.Tv, self.short = (x.astype(rows.kind) for x in (self.v, self.Tv, self.short))
 

@@ -133,7 +133,7 @@ def _found(mdp: FiniteMDP, method: str, tolerance: float, tell: Progress) -> Fou
     except KeyboardInterrupt:
         if last is None:
             raise
-        iteration, v = last
+        iteration, v = last[0], last[1].astype(np.float64)
         found = Found(v, greedy(mdp.backup(v)), iteration)
         raise SolveInterrupted(_solution(mdp, found, tolerance, more=False)) from None
 
