@@ -34,7 +34,7 @@ class Rows:
     def __init__(self, mdp: FiniteMDP, kind: type[np.floating[Any]]) -> None:
         self.S, self.A, self.gamma = mdp.n_states, mdp.n_actions, mdp.gamma
         self.kind, self.eps = kind, float(np.finfo(kind).eps)
-        self.exact, self.P = mdp.table.product, of_kind(mdp.table.product, kind)
+        self.P = of_kind(mdp.table.product, kind)
         self.r: Floats = mdp.reward_or_limit.ravel().astype(kind, copy=False)
         self._spread, self.ends = spread(self.P), bool(mdp.terminal.any())
 
@@ -66,19 +66,18 @@ class Greedy:
     """A deterministic policy: the rows that it takes, and T_pi. States that changed lately are kept apart."""
 
     def __init__(self, all_rows: Rows, taken: Ints) -> None:
-        self.all, self.taken, self.kind = all_rows, taken, all_rows.kind
-        self._gather()
-
-    def _gather(self) -> None:
-        self._exact = self.all.exact[self.taken]
-        self._coarse = spread(of_kind(self._exact, self.kind))
-        self._apart = np.zeros(self.all.S, bool)
-        self.read(self.all)
+        self.taken, self.kind = taken, all_rows.kind
+        self.read(all_rows)
 
     def read(self, all_rows: Rows) -> None:
         """The same policy among `all_rows`."""
-        self.P = self._coarse if all_rows.kind == self.kind else spread(self._exact)
-        self.all, self.r = all_rows, all_rows.r[self.taken]
+        self.all = all_rows
+        self._gather()
+
+    def _gather(self) -> None:
+        P = self.all.P[self.taken]
+        self.P, self._coarse, self.r = spread(P), spread(of_kind(P, self.kind)), self.all.r[self.taken]
+        self._apart = np.zeros(self.all.S, bool)
         self._read_apart()
 
     def _read_apart(self) -> None:

@@ -70,7 +70,8 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
     low, high = converged(contest, enough, tell, MOST)
     if rows.kind != np.float64 and improvements < MOST:
         most = np.array([2 * mdp.table.largest_reward / (1 - mdp.gamma)])  # |v| on the way, at most
-        contest.refine(Rows(mdp, np.float64), (4 + improvements) * lost(most))
+        off, rows = (4 + improvements) * lost(most), Rows(mdp, np.float64)
+        contest.refine(rows, off)
         contest.improve(contest.Tv)
         low, high = converged(contest, enough, tell, MOST - improvements)
     v, bound = values(contest, low, high)

@@ -54,9 +54,9 @@ def _kept(P: sparse.csr_array[Any], r: Floats, allowed: Bools) -> tuple[sparse.c
     if allowed.all():
         return P, r
     left_out, counts = ~allowed, np.diff(P.indptr)
-    if r.ndim == 2 and r[left_out].any():
+    if r.ndim == 2 and (left_out & (r != 0)).any():
         r = np.where(allowed, r, 0.0)
-    if counts[left_out.ravel()].any():
+    if (left_out.ravel() & (counts > 0)).any():
         r = r[np.repeat(allowed.ravel(), counts)] if r.ndim == 1 else r
         rows = np.flatnonzero(allowed)
         P = placed(P[rows], rows, P.shape[0])

@@ -135,12 +135,7 @@ class Table:
     @cached_property
     def total(self) -> Floats:
         """What the probabilities of each pair sum to, (S A,): 1 to rounding, 0 where it is not admissible."""
-        return self._placed(self._present)
-
-    @cached_property
-    def _present(self) -> Floats:
-        """The same, of those pairs alone that have outcomes: of a million pairs there may be few."""
-        return self._sums(self.p)
+        return self.totals(self.p)
 
     @cached_property
     def expected_reward(self) -> Floats:
@@ -202,7 +197,7 @@ class Table:
     @cached_property
     def sums(self) -> tuple[int, float]:
         """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
-        off = np.abs(self._present - 1).max(initial=0.0)
+        off = np.abs(self._sums(self.p) - 1).max(initial=0.0)  # not total: of a million pairs few may be there
         return int(self.counts.max(initial=0)), float(off)
 
 
