@@ -40,11 +40,17 @@ SHORT = 0.5  # of the bound for all rows: where x is no smaller from below, it n
 SMALL = 2_000  # states up to which x is looked for at gamma < 1
 
 
-def proven(mdp: FiniteMDP, v: Floats, policy: Ints, known: float, tolerance: float) -> tuple[Floats, float]:
-    """(q, a bound of |v* - v|); `known`: one that holds for rows that sum to 1. The sharper one where it is needed."""
-    q, rate = mdp.backup(v), contraction(mdp)
-    bound = min(known * (1 - mdp.gamma) / rate, error_bound(mdp, v, q)) if rate > 0 else np.inf
-    return q, bound if bound <= tolerance else min(bound, sharper_bound(mdp, v, q, policy))
+def proven(
+    mdp: FiniteMDP, v: Floats, q: Floats, policy: Ints, tolerance: float, known: float = np.inf
+) -> float:
+    """A bound of |v* - v|; q is that of v; `known`: one that holds for rows that sum to 1. The sharper one where it is
+    needed.
+    """
+    rate = contraction(mdp)
+    bound = known * (1 - mdp.gamma) / rate if rate > 0 else np.inf
+    if bound > tolerance:
+        bound = min(bound, error_bound(mdp, v, q))
+    return bound if bound <= tolerance else min(bound, sharper_bound(mdp, v, q, policy))
 
 
 def error_bound(mdp: FiniteMDP, v: Floats, q: Floats) -> float:

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """What a method returns: v (S,), an action for each state (S,), iterations, and a bound if it proved one."""
+    """What a method returns: v (S,), an action for each state (S,), iterations; a bound and q (S, A) if it has them."""
 
     v: Floats
     policy: Ints
     iterations: int
     bound: float = np.inf
+    q: Floats | None = None
 
 
 def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Show) -> Found:

@@ -17,8 +17,8 @@ from mdp.control.linear import linear_programming
 from mdp.control.modified import Stalled, modified_policy_iteration
 from mdp.control.progress import Show
 from mdp.control.sweeping import partial_evaluation, value_iteration
-from mdp.control.turns import sweep_and_solve
-from mdp.model.table import Floats, Ints, greedy, largest
+from mdp.control.turns import MORE_SWEEPS, beginning, sweep_and_solve
+from mdp.model.table import Floats, Ints, greedy
 from mdp.prediction.evaluation import evaluate
 from mdp.prediction.graph import proper_policy
 
@@ -36,7 +36,7 @@ def by_itself(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
     if mdp.n_states > SMALL:
         return by_modified_policy_iteration(mdp, tolerance, show)
     if len(mdp.table.p) <= FEW:
-        return Found(*sweep_and_solve(mdp, largest(mdp.reward_or_limit), show))
+        return Found(*sweep_and_solve(mdp, *beginning(mdp), show))
     return by_modified_policy_iteration(mdp, 0.0, show)
 
 
@@ -59,7 +59,7 @@ def by_modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -
     try:
         return Found(*modified_policy_iteration(mdp, tolerance, show))
     except Stalled as stalled:
-        return Found(*sweep_and_solve(mdp, stalled.v, show))
+        return Found(*sweep_and_solve(mdp, stalled.v, MORE_SWEEPS, show))
 
 
 def by_linear_programming(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:

@@ -2,6 +2,9 @@
 
 With d = T v - v, v* - T v lies between gamma min(d) / (1 - gamma) and gamma max(d) / (1 - gamma) (MacQueen 1966;
 Porteus 1971): the middle is the better v, half the span its error. `solve` proves it again by a sweep over all rows.
+
+A policy is evaluated by its changes, v <- v + d, d <- gamma P_pi d: they are small, and for them float32 has digits
+enough. Large tables begin in float32 altogether, which reads half as much memory, until it has no digits left for d.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdp.control.bound import rounding
-from mdp.control.contest import Contest, Rows
+from mdp.control.contest import Contest, Rows, coarse
 from mdp.control.progress import Show
-from mdp.model.table import Floats, Ints, largest
+from mdp.model.table import EPS, Floats, Ints, largest
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -39,22 +42,39 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
 
     Raises Stalled where sweeps contract too slowly.
     """
-    to_error, rows, improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows(mdp), 0
+    to_error, rows, improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows(mdp, coarse(mdp)), 0
+
+    def lost(v: Floats) -> float:
+        """What a backup of v may be off by."""
+        return rounding(mdp, v) * contest.rows.eps / EPS
 
     def enough(contest: Contest) -> float:
         """The span of d from which on v is good enough."""
-        wanted = max(0.9 * tolerance, ROUNDINGS * rounding(mdp, contest.Tv) / (1 - mdp.gamma))
+        wanted = max(0.9 * tolerance, ROUNDINGS * lost(contest.Tv) / (1 - mdp.gamma))
         return wanted / to_error if to_error else np.inf
 
-    def tell(span: float) -> None:
+    def values(contest: Contest, low: float, high: float) -> tuple[Floats, float]:
+        """The middle of what v* may be, and its error; T v where that is too wide, and v* may be there as well."""
+        error, middle = to_error * (high - low), to_error * (low + high)
+        shift = 0.0 if rows.ends and error > tolerance else middle
+        v = np.where(mdp.terminal, 0.0, contest.Tv.astype(np.float64) + shift)
+        return v, error + abs(middle - shift) + lost(v) / (1 - mdp.gamma)
+
+    def tell(contest: Contest, low: float, high: float) -> None:
         nonlocal improvements
         improvements += 1
-        show(improvements, span * to_error, contest.Tv)
+        v = contest.Tv if rows.ends else contest.Tv + to_error * (low + high)
+        show(improvements, to_error * (high - low), v)
 
     contest = Contest(rows, *ahead(rows))
-    low, high = converged(contest, enough, tell)
-    v = np.where(mdp.terminal, 0.0, contest.Tv + mdp.gamma / (1 - mdp.gamma) * (low + high) / 2)
-    bound = (high - low) * to_error + rounding(mdp, v) / (1 - mdp.gamma)
+    low, high = converged(contest, enough, tell, MOST)
+    if rows.kind != np.float64 and improvements < MOST:
+        most = np.array([2 * mdp.table.largest_reward / (1 - mdp.gamma)])  # |v| on the way, at most
+        off, rows = (4 + improvements) * lost(most), Rows(mdp, np.float64)
+        contest.refine(rows, off)
+        contest.improve(contest.Tv)
+        low, high = converged(contest, enough, tell, MOST - improvements)
+    v, bound = values(contest, low, high)
     return v, contest.policy.taken % rows.A, improvements, bound
 
 
@@ -71,32 +91,32 @@ def ahead(rows: Rows) -> tuple[Floats, Floats]:
 
 
 def converged(
-    contest: Contest, enough: Callable[[Contest], float], tell: Callable[[float], None]
+    contest: Contest, enough: Callable[[Contest], float], tell: Callable[[Contest, float, float], None], most: int
 ) -> tuple[float, float]:
-    """Evaluate and improve, until d has a span of enough(contest) at most: its least and its largest value."""
+    """Evaluate and improve, until d has a span of enough(contest), or `most` times: d's least and largest value."""
     for k in count(1):
         d = contest.Tv - contest.v
         low, high, target = float(d.min()), float(d.max()), enough(contest)
-        tell(high - low)
-        if high - low <= target or k == MOST:
+        tell(contest, low, high)
+        if high - low <= target or k == most:
             break
         share = ENOUGH if contest.changed else 0.0
-        contest.improve(evaluated(contest, high - low, max(share * (high - low), target)))
+        middle = 0.0 if contest.rows.ends else (low + high) / 2  # v + c is as good as v: T (v + c) = T v + gamma c
+        contest.improve(evaluated(contest, d - middle, max(share * (high - low), target)))
     return low, high
 
 
-def evaluated(contest: Contest, span: float, target: float) -> Floats:
-    """T_pi ... T_pi T v: as often as it takes until the changes have a small span."""
-    v, sweeps, first = contest.Tv, 0, span
-    change = np.empty_like(v)
+def evaluated(contest: Contest, d: Floats, target: float) -> Floats:
+    """T_pi ... T_pi T v, for d = T v - v: as often as it takes until the changes, gamma P_pi d, have a small span."""
+    v, d, sweeps, first = contest.Tv.copy(), d.astype(contest.policy.kind), 0, float(np.ptp(d))
     while True:
-        w = contest.policy.backup(v)
-        np.subtract(w, v, out=change)
-        now, v, sweeps = float(change.max() - change.min()), w, sweeps + 1
+        d = contest.policy.carry(d)
+        v += d
+        now, sweeps = float(d.max() - d.min()), sweeps + 1
         if now <= target:
             return v
         if sweeps % 50 == 0:
             rate = (now / first) ** (1 / 50)
             if rate >= 1 or np.log(target / now) / np.log(rate) > STALLED:
-                raise Stalled(v)
+                raise Stalled(v.astype(np.float64))
             first = now

@@ -133,19 +133,20 @@ def _found(mdp: FiniteMDP, method: str, tolerance: float, tell: Progress) -> Fou
     except KeyboardInterrupt:
         if last is None:
             raise
-        iteration, v = last
+        iteration, v = last[0], last[1].astype(np.float64)
         found = Found(v, greedy(mdp.backup(v)), iteration)
         raise SolveInterrupted(_solution(mdp, found, tolerance, more=False)) from None
 
 
 def _solution(mdp: FiniteMDP, found: Found, tolerance: float, *, more: bool) -> Solution:
     """With the bound that can be proven; more: a few sweeps may make it smaller."""
-    v, policy, iterations, _ = found
+    v, policy, iterations, known, q = found
     check_finite(mdp, v)
-    q, bound = proven(mdp, v, policy, found.bound, tolerance)
+    q = mdp.backup(v) if q is None else q
+    bound = proven(mdp, v, q, policy, tolerance, known)
     while more and bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
-        w = swept(mdp, v, MORE_SWEEPS)[0]
-        q_w, closer = proven(mdp, w, greedy(mdp.backup(w)), np.inf, tolerance)
+        w, q_w, _ = swept(mdp, v, q, MORE_SWEEPS)
+        closer = proven(mdp, w, q_w, greedy(q_w), tolerance)
         if not closer < bound / 2:
             break
         v, q, policy, bound = w, q_w, greedy(q_w), closer

@@ -25,33 +25,39 @@ TINY = 150  # states up to which a linear system costs about as much as a few sw
 SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
 
 
-def sweep_and_solve(mdp: FiniteMDP, v: Floats, show: Show) -> tuple[Floats, Ints, int]:
-    """(v, policy (S,), iterations), v to rounding, from some v; iterations: sweeps and linear systems."""
-    most = SWEEPS if mdp.n_states <= TINY else MORE_SWEEPS
-    iterations, seen = 0, set[bytes]()
+def sweep_and_solve(
+    mdp: FiniteMDP, v: Floats, sweeps: int, show: Show
+) -> tuple[Floats, Ints, int, float, Floats]:
+    """(v, policy (S,), iterations, inf, q): v to rounding, from some v, about which nothing is proven.
+
+    iterations: sweeps and linear systems; sweeps: how many, at least, before a linear system, more after many systems.
+    """
+    iterations, seen, q = 0, set[bytes](), mdp.backup(v)
     while True:
-        v, q, sweeps = swept(mdp, v, most)
-        policy, iterations = greedy(q), iterations + sweeps
-        if sweeps < most:
-            return v, policy, iterations
+        most = max(sweeps, len(seen))
+        v, q, done = swept(mdp, v, q, most)
+        policy, iterations = greedy(q), iterations + done
+        if done < most:
+            return v, policy, iterations, np.inf, q
         came_back = policy.tobytes() in seen
         seen.add(policy.tobytes())
         v, iterations = exact_value(mdp, policy), iterations + 1
-        gain = largest(mdp.backup(v)) - v
+        q = mdp.backup(v)
+        gain = largest(q) - v
         most_gain = float(gain.max())
         show(iterations, most_gain / (1 - mdp.gamma), v)
-        if came_back or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v).max(axis=1)).all()):
-            return v, policy, iterations
+        best = came_back or (greedy(q) == policy).all()
+        if best or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v).max(axis=1)).all()):
+            return v, policy, iterations, np.inf, q
 
 
-def swept(mdp: FiniteMDP, v: Floats, most: int) -> tuple[Floats, Floats, int]:
-    """(T^k v, q (S, A) of T^(k-1) v, k): k is `most`, or less where nothing changes any more."""
+def swept(mdp: FiniteMDP, v: Floats, q: Floats, most: int) -> tuple[Floats, Floats, int]:
+    """(T^k v, its q, k) for a v and its q (S, A): k is `most`, or less where nothing changes any more."""
     for k in range(most):
-        q = mdp.backup(v)
         w = largest(q)
         if (w == v).all():
             return v, q, k
-        v = w
+        v, q = w, mdp.backup(w)
     return v, q, most
 
 
@@ -59,3 +65,18 @@ def exact_value(mdp: FiniteMDP, actions: Ints) -> Floats:
     """v of the policy that takes `actions` (S,), at gamma < 1."""
     rows = actions + np.arange(0, mdp.table.size, mdp.n_actions)
     return Solver.of_chain(mdp.table.product[rows], mdp.gamma).solve(mdp.expected_reward.ravel()[rows])
+
+
+def beginning(mdp: FiniteMDP) -> tuple[Floats, int]:
+    """(v, sweeps) to begin with: what can be earned at once; v of the uniform policy where that tells few states what
+    to do, and a linear system costs next to nothing.
+    """
+    P, r, (S, A) = mdp.table.product, mdp.reward_or_limit, mdp.admissible.shape
+    at_once = largest(r)
+    if S > TINY:
+        return at_once, MORE_SWEEPS
+    if not isinstance(P, np.ndarray) or 2 * np.count_nonzero(at_once > r.min(axis=1)) > S:
+        return at_once, SWEEPS
+    pi = mdp.uniform_policy()
+    P_pi = (pi[:, None] @ P.reshape(S, A, S))[:, 0]
+    return Solver.of_chain(P_pi, mdp.gamma).solve((pi * mdp.expected_reward).sum(axis=1)), 0

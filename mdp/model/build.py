@@ -6,15 +6,17 @@ say WHERE something is wrong is checked here: labels and shapes. Arrays are read
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from mdp.model.checking import sorted_pairs
 from mdp.model.labels import Labels, reals
-from mdp.model.table import Floats, Ints, Label, Outcomes
+from mdp.model.table import Floats, Ints, Label, Outcomes, Table
 
 Start = ArrayLike | Mapping[Any, float] | None  # Pr(S_0 = s): (S,), {label: probability}, or uniform
 Triples = Sequence[tuple[float, Any, float]]  # the outcomes (p, s', r) of one pair
@@ -92,6 +94,19 @@ def _looked_up(labels: Sequence[Label], index: Mapping[Label, int]) -> Ints:
 def _floats(numbers: Sequence[Any]) -> Floats:
     sum(numbers)  # a TypeError for text and None, which numpy would read
     return np.fromiter(numbers, np.float64, len(numbers))
+
+
+def _numbers(given: Sequence[Any]) -> NDArray[Any]:
+    """As int64 where all are whole numbers, else as float64: `struct` reads faster than numpy, and no text.
+
+    Raises TypeError for what is no number.
+    """
+    for kind in "qd":
+        try:
+            return np.frombuffer(struct.pack(f"{len(given)}{kind}", *given), kind)
+        except struct.error:
+            continue
+    raise TypeError
 
 
 def refuse(
@@ -180,20 +195,17 @@ def called(env: Any) -> str:
     return str(env.spec.id) if getattr(env, "spec", None) else type(env.unwrapped).__name__
 
 
-def from_gymnasium(env: Any, start: Start) -> tuple[Outcomes, int, int, Start]:
+def from_gymnasium(env: Any, start: Start) -> tuple[Table, int, int, Start]:
     """(table, n, A, start) of env.unwrapped.P; the terminal state has the index n."""
     P = getattr(env.unwrapped, "P", None)
     if not isinstance(P, Mapping):
         raise ValueError(f"{called(env)} has no table P of its outcomes, so its exact values cannot be computed")
-    for s, of in P.items():
-        if not isinstance(of, Mapping):
-            raise ValueError(f"P[{s!r}] is {of!r}; it must be {{action: [(p, s', r, terminated), ...]}}")
-    n, n_actions = len(P), max(map(len, P.values()), default=0)
     try:
-        table = _of_gymnasium(P, n, n_actions)
+        columns, n, n_actions = _of_gymnasium(P)
     except (TypeError, ValueError, AttributeError, OverflowError):
-        _refuse_gymnasium(P, n, n_actions)
+        _refuse_gymnasium(P)
         raise ValueError(f"the table P of {called(env)} is not {{s: {{a: [(p, s', r, terminated), ...]}}}}") from None
+    table = sorted_pairs(*columns, (n + 1, n_actions), name)
     if start is None:
         start = getattr(env.unwrapped, "initial_state_distrib", None)
     if start is None:
@@ -204,26 +216,42 @@ def from_gymnasium(env: Any, start: Start) -> tuple[Outcomes, int, int, Start]:
     return table, n, n_actions, np.append(start, 0.0) if start.shape == (n,) else start
 
 
-def _of_gymnasium(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) -> Outcomes:
-    """The table of {s: {a: [(p, s', r, terminated), ...]}}, without a word about what is wrong."""
-    if P.keys() != set(range(n)) or not set().union(*P.values()) <= set(range(n_actions)):
+def _of_gymnasium(P: Mapping[int, Mapping[int, Any]]) -> tuple[tuple[Ints, Ints, Floats, Floats], int, int]:
+    """((s A + a, s', r, p), n, A) of {s: {a: [(p, s', r, terminated), ...]}}, without a word about what is wrong."""
+    n, n_actions = len(P), max(map(len, P.values()))
+    listed = [of_pair for of in P.values() for of_pair in of.values()]
+    outcomes = [*chain.from_iterable(listed)]
+    p, after, reward, terminated = map(_numbers, zip(*outcomes, strict=True))
+    ends = terminated.astype(bool)
+    goes_to = np.where(ends, 0, after)
+    if (ends != terminated).any() or not (goes_to.min() >= 0 and goes_to.max() < n):
         raise ValueError
-    listed = [outcomes for of in P.values() for outcomes in of.values()]
-    counts = np.fromiter(map(len, listed), np.int64, len(listed))
-    columns = zip(*[outcome for some in listed for outcome in some], strict=True)
-    p, after, reward, terminated = (_floats(x) for x in columns)
-    s = np.repeat(np.fromiter(P, np.int64, n), np.fromiter(map(len, P.values()), np.int64, n))
-    a = np.fromiter(chain.from_iterable(P.values()), np.int64, len(listed))
-    goes_on = terminated == 0
-    if not (goes_on | (terminated == 1)).all():
+    if goes_to.dtype.kind == "f" and (goes_to != np.floor(goes_to)).any():
         raise ValueError
-    if not ((after >= 0) & (after < n) & (after == np.floor(after)))[goes_on].all():
-        raise ValueError
-    return Outcomes(s.repeat(counts), a.repeat(counts), np.where(goes_on, after, n).astype(np.int64), reward, p)
+    after = np.where(ends, n, goes_to)
+    pair = _pairs(P, n, n_actions)
+    if len(outcomes) > len(listed) or not all(listed):  # else one each
+        pair = pair.repeat([*map(len, listed)])
+    return (pair, after.astype(np.int64), reward.astype(np.float64), p.astype(np.float64)), n, n_actions
 
 
-def _refuse_gymnasium(P: Mapping[Any, Any], n: int, n_actions: int) -> None:
+def _pairs(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) -> Ints:
+    """s A + a of {s: {a: ...}}, in the order in which they stand."""
+    actions = [*chain.from_iterable(P.values())]
+    if [*P] == [*range(n)] and len(actions) == n * n_actions and actions == [*range(n_actions)] * n:
+        return np.arange(n * n_actions)  # as all tables of Gymnasium have it
+    if P.keys() != set(range(n)) or not set(actions) <= set(range(n_actions)):
+        raise ValueError
+    s = np.fromiter(P, np.int64, n).repeat([*map(len, P.values())])
+    return np.asarray(s * n_actions + np.fromiter(actions, np.int64, len(actions)))
+
+
+def _refuse_gymnasium(P: Mapping[Any, Any]) -> None:
     """Raises ValueError for the first thing that is wrong with a table P."""
+    for s, of in P.items():
+        if not isinstance(of, Mapping):
+            raise ValueError(f"P[{s!r}] is {of!r}; it must be {{action: [(p, s', r, terminated), ...]}}")
+    n, n_actions = len(P), max(map(len, P.values()), default=0)
     for s, of in P.items():
         for a, outcomes in of.items():
             if not isinstance(outcomes, Sequence):

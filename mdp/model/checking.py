@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,23 @@ def check_room(n_states: int, n_actions: int, said: int) -> None:
 
 
 def sorted_table(o: Outcomes, shape: tuple[int, int], name: Name) -> Table:
-    """Check, sort and merge columns in any order, for shape (S, A).
+    """`sorted_pairs` of columns."""
+    return sorted_pairs(o.state * shape[1] + o.action, o.next, o.reward, o.p, shape, name)
+
+
+def sorted_pairs(
+    given: Ints, after: Ints, reward: Floats, p: Floats, shape: tuple[int, int], name: Name
+) -> Table:
+    """Check, sort and merge outcomes in any order, for shape (S, A); given (K,): s A + a of each.
 
     Raises ValueError for a probability that is negative or not finite, a reward that is not finite, and a pair (s, a)
     whose probabilities do not sum to 1 within 1e-9.
     """
-    S, A = shape
-    check_room(S, A, len(o.p))
-    pair, after, reward, p = o.state * A + o.action, o.next, o.reward, o.p
+    (S, A), pair = shape, given
+    check_room(S, A, len(p))
 
     def at(k: int) -> str:
-        return name(int(o.state[k]), int(o.action[k]))
+        return name(*divmod(int(given[k]), A))
 
     _check_numbers(p, "probability", 0, at)
     _check_numbers(reward, "reward", -np.inf, at)
@@ -44,18 +51,19 @@ def sorted_table(o: Outcomes, shape: tuple[int, int], name: Name) -> Table:
         new[1:] = (pair[1:] != pair[:-1]) | (after[1:] != after[:-1]) | (reward[1:] != reward[:-1])
         first = np.flatnonzero(new)
         pair, after, reward, p = pair[first], after[first], reward[first], np.add.reduceat(p, first)
-    if not p.all():
+    if some_zero := not p.all():
         kept = p > 0
         pair, after, reward, p = pair[kept], after[kept], reward[kept], p[kept]
     starts = np.zeros(S * A + 1, np.int64)
     np.cumsum(np.bincount(pair, minlength=S * A), out=starts[1:])
-    return _summed(Table(shape, starts, np.array(after), np.array(p), reward + 0.0), name, o)
+    table = Table(shape, starts, np.array(after), np.array(p), reward + 0.0)
+    return _summed(table, name, given if some_zero else None)
 
 
 def _in_order(pair: Ints, after: Ints) -> bool:
     """By pair, then s', which stands once for each pair."""
     further = pair[1:] > pair[:-1]
-    return bool((further | (pair[1:] == pair[:-1]) & (after[1:] > after[:-1])).all())
+    return bool(further.all() or (further | (pair[1:] == pair[:-1]) & (after[1:] > after[:-1])).all())
 
 
 def table_of(P: sparse.csr_array[Any], rewards: Floats, shape: tuple[int, int], name: Name) -> Table:
@@ -77,20 +85,24 @@ def table_of(P: sparse.csr_array[Any], rewards: Floats, shape: tuple[int, int], 
 
 def _check_numbers(x: Floats, what: str, least: float, at: Callable[[int], str]) -> None:
     """Raises ValueError for the first that is not finite or below `least`."""
-    if len(x) and not (x.min() >= least and np.isfinite(x.min()) and np.isfinite(x.max())):
+    if not x.size:
+        return
+    low, high = float(x.min()), float(x.max())
+    if not (low >= least and isfinite(low) and isfinite(high)):
         k = int(np.argmax(~(np.isfinite(x) & (x >= least))))
         right = "a finite number >= 0" if least == 0 else "a finite number"
         raise ValueError(f"{at(k)} has the {what} {x[k]}; it must be {right}")
 
 
-def _summed(t: Table, name: Name, given: Outcomes | None = None) -> Table:
+def _summed(t: Table, name: Name, given: Ints | None = None) -> Table:
     """The table. Raises ValueError for a pair that does not sum to 1; `given`: pairs that are there, with zeros."""
-    total = t.total
+    if given is None and t.sums[1] <= SUM_TOLERANCE:
+        return t
     present = t.counts > 0
     if given is not None:
-        present[given.state * t.shape[1] + given.action] = True
-    wrong = np.flatnonzero(present & (np.abs(total - 1) > SUM_TOLERANCE))
+        present[given] = True
+    wrong = np.flatnonzero(present & (np.abs(t.total - 1) > SUM_TOLERANCE))
     if len(wrong):
-        s, a = divmod(int(wrong[0]), t.shape[1])
-        raise ValueError(f"{name(s, a)} sums to {total[wrong[0]]:.12g}, not 1")
+        k = int(wrong[0])
+        raise ValueError(f"{name(*divmod(k, t.shape[1]))} sums to {t.total[k]:.12g}, not 1")
     return t

@@ -53,10 +53,14 @@ def _kept(P: sparse.csr_array[Any], r: Floats, allowed: Bools) -> tuple[sparse.c
     """The rows of admissible pairs; those of the others become empty, and pay 0."""
     if allowed.all():
         return P, r
-    kept = np.repeat(allowed.ravel(), np.diff(P.indptr))
-    r = r[kept] if r.ndim == 1 else np.where(allowed, r, 0.0)
-    rows = np.flatnonzero(allowed)
-    return placed(P[rows], rows, P.shape[0]), r
+    left_out, counts = ~allowed, np.diff(P.indptr)
+    if r.ndim == 2 and (left_out & (r != 0)).any():
+        r = np.where(allowed, r, 0.0)
+    if (left_out.ravel() & (counts > 0)).any():
+        r = r[np.repeat(allowed.ravel(), counts)] if r.ndim == 1 else r
+        rows = np.flatnonzero(allowed)
+        P = placed(P[rows], rows, P.shape[0])
+    return P, r
 
 
 def _stays(P: sparse.csr_array[Any], r: Floats, shape: tuple[int, int]) -> Bools:
@@ -89,10 +93,9 @@ def _check_terminal(
 
 def placed(P: sparse.csr_array[Any], rows: Ints, n: int) -> sparse.csr_array[Any]:
     """P as these rows, in rising order, of n; the others are empty."""
-    counts = np.zeros(n, np.int64)
-    counts[rows] = np.diff(P.indptr)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    return sparse.csr_array((P.data, P.indices, starts.astype(P.indices.dtype)), shape=(n, P.shape[1]))
+    starts = np.zeros(n + 1, P.indptr.dtype)  # n may be a million where there are few rows
+    starts[1 + rows] = np.diff(P.indptr)
+    return sparse.csr_array((P.data, P.indices, np.cumsum(starts, out=starts)), shape=(n, P.shape[1]))
 
 
 def bools(given: ArrayLike | None, shape: tuple[int, ...], what: str, *, default: bool) -> Bools:

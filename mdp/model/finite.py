@@ -218,8 +218,7 @@ class FiniteMDP:
 
         -inf where a is not in A(s), 0 in terminal states.
         """
-        q: Floats = (self.table.spread_product @ np.asarray(v)).reshape(self.table.shape)
-        q *= self._gamma
+        q: Floats = (self.table.spread_product @ (self._gamma * np.asarray(v))).reshape(self.table.shape)
         q += self.reward_or_limit
         return q
 

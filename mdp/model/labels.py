@@ -23,8 +23,8 @@ class Labels:
     def __init__(self, labels: Iterable[Label], what: str) -> None:
         self.what = what
         self.at: Sequence[Label] = labels if isinstance(labels, range) else tuple(labels)
-        if not isinstance(labels, range):
-            self._places = indexed(self.at, what)
+        if not isinstance(labels, range) and len(set(self.at)) < len(self.at):
+            indexed(self.at, what)
 
     @cached_property
     def _places(self) -> dict[Label, int]:
@@ -92,13 +92,12 @@ def checked_start(start: ArrayLike | None, terminal: Bools, states: Sequence[Lab
     given = reals(start, "start", copy=True)
     if given.shape != terminal.shape:
         raise ValueError(f"start has shape {given.shape}, not one probability for each of {len(terminal)} states")
-    bad = ~(np.isfinite(given) & (given >= 0))
-    if bad.any():
-        s = int(np.argmax(bad))
+    if not (given.min() >= 0 and given.max() < np.inf):
+        s = int(np.argmax(~(np.isfinite(given) & (given >= 0))))
         raise ValueError(f"start gives {states[s]!r} the probability {given[s]}; it must be a finite number >= 0")
-    if abs(given.sum() - 1) > SUM_TOLERANCE:
-        raise ValueError(f"start sums to {given.sum():.12g}, not 1")
-    if (given[terminal] > 0).any():
+    if abs((total := given.sum()) - 1) > SUM_TOLERANCE:
+        raise ValueError(f"start sums to {total:.12g}, not 1")
+    if given[terminal].any():
         s = int(np.argmax(terminal & (given > 0)))
         raise ValueError(f"start puts probability {given[s]:g} on {states[s]!r}, which is terminal")
     return frozen(given)

@@ -44,8 +44,7 @@ def _rows(P: sparse.csr_array[Any], first: int, last: int) -> sparse.csr_array[A
 
 def spread(P: Any) -> Any:
     """P, on all cores where that is worth it; anything but a sparse matrix by rows as it is."""
-    n = cores()
-    return Spread(P, n) if n > 1 and sparse.issparse(P) and P.nnz >= WORTH else P
+    return Spread(P, n) if sparse.issparse(P) and P.nnz >= WORTH and (n := cores()) > 1 else P
 
 
 def cores() -> int:

@@ -67,7 +67,8 @@ class Table:
     @cached_property
     def counts(self) -> Ints:
         """How many outcomes each pair has, (S A,)."""
-        return np.diff(self.starts)
+        counts: Ints = self.starts[1:] - self.starts[:-1]
+        return counts
 
     def spread(self, x: NDArray[_T]) -> NDArray[_T]:
         """What a pair has, (S A,) or (S, A), for each of its outcomes, (K,)."""
@@ -111,10 +112,25 @@ class Table:
 
     def totals(self, x: Floats) -> Floats:
         """sum of x (K,) over the outcomes of each pair, (S A,)."""
-        total, pairs = np.zeros(self.size), np.flatnonzero(self.counts)
-        if len(pairs):
-            total[pairs] = np.add.reduceat(x, self.starts[pairs])
-        return total
+        return self._placed(self._sums(x))
+
+    def _sums(self, x: Floats) -> Floats:
+        """The same, of those pairs alone that have outcomes."""
+        return np.asarray(np.add.reduceat(x, self.starts[:-1][self._there])) if len(x) else x
+
+    def _placed(self, x: Floats) -> Floats:
+        """What those pairs have, (S A,), 0 for the others."""
+        if len(x) == self.size:
+            return x
+        placed = np.zeros(self.size)
+        placed[self._there] = x
+        return placed
+
+    @cached_property
+    def _there(self) -> Ints | slice:
+        """The pairs that have outcomes, be it as a slice."""
+        (pairs,) = (self.counts > 0).nonzero()
+        return slice(len(pairs)) if not len(pairs) or pairs[-1] == len(pairs) - 1 else pairs
 
     @cached_property
     def total(self) -> Floats:
@@ -181,8 +197,7 @@ class Table:
     @cached_property
     def sums(self) -> tuple[int, float]:
         """The most outcomes that a pair has, and how far the sum of a pair's probabilities is from 1, at most."""
-        present = self.total[self.counts > 0] if (self.counts == 0).any() else self.total
-        off = max(1 - present.min(initial=1.0), present.max(initial=1.0) - 1)
+        off = np.abs(self._sums(self.p) - 1).max(initial=0.0)  # not total: of a million pairs few may be there
         return int(self.counts.max(initial=0)), float(off)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from agents import (
 )
 from agents.learning.exactly import natural_step
 from agents.learning.plot import plot_history
+from agents.learning.steps import outcome
 from agents.losses import negligible_after
 from mdp import Episodes, FiniteMDP, discounted_return, evaluate, return_variance
 from tests.agents.problems import MDPS, assert_behaviour, seeded, tabular
@@ -283,6 +286,18 @@ def test_natural_ascent_solves_what_the_fisher_matrix_is_too_large_or_too_singul
           generator=seeded())  # fmt: skip
     found = evaluate(mdp, policy.matrix(mdp).detach().numpy())
     assert found.objective == pytest.approx(7.93, abs=1e-9)
+
+
+def test_what_episodes_came_to() -> None:
+    """The mean of G_0 and its standard error, by the standard library."""
+    m = MDPS["tokens"]
+    played = rollout(tabular(m), m, 5, generator=seeded())
+    G = discounted_return(played.rewards, m.gamma).tolist()
+    found = outcome(played)
+    assert found["sampled_return"] == pytest.approx(statistics.mean(G), rel=1e-12)
+    assert found["standard_error"] == pytest.approx(statistics.stdev(G) / math.sqrt(5), rel=1e-12)
+    assert found["mean_length"] == pytest.approx(statistics.mean(played.lengths.tolist()), rel=1e-12)
+    assert math.isnan(outcome(rollout(tabular(m), m, 1, generator=seeded()))["standard_error"])
 
 
 def test_history_is_written(tmp_path: Path) -> None:

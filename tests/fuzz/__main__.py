@@ -27,7 +27,8 @@ from tests.fuzz.targets import TARGETS
 ROOT = Path(__file__).parent.parent.parent
 PAGE, BUILD = Path(__file__).parent / "fuzzing.md", ROOT / "build" / "fuzz"
 SHM = Path("/dev/shm")  # files in memory: 200 a second are written
-EDGES, DONE = re.compile(r"cov: (\d+) ft: (\d+)"), re.compile(r"#(\d+)\s")
+EDGES, DONE = re.compile(r"cov: (\d+) ft:"), re.compile(r"#(\d+)\s")
+AT_ONCE = 20_000  # inputs of one process: atheris keeps the result of every comparison of arrays
 
 
 def fuzzed(name: str, runs: int, seed: int) -> dict[str, Any]:
@@ -36,23 +37,31 @@ def fuzzed(name: str, runs: int, seed: int) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     findings.write_text("")
+    began, inputs, edges, ended = time.perf_counter(), 0, list[str](), list[dict[str, str]]()
+    for k, done in enumerate(range(0, runs, AT_ONCE)):  # each goes on from what the ones before it have kept
+        code, said = _process(name, min(AT_ONCE, runs - done), seed + k, findings, folder)
+        inputs += max(map(int, DONE.findall(said)), default=0)
+        edges += EDGES.findall(said)
+        if code:
+            kind = f"the process ended with exit code {code}"
+            ended.append({"kind": kind, "said": said[-2000:], "bytes": ""})
+    kinds = {x["kind"]: x for x in (*map(json.loads, findings.read_text().splitlines()), *ended)}
+    return {
+        "inputs": inputs, "seconds": round(time.perf_counter() - began), "seed": seed,
+        "edges": int(edges[-1]) if edges else 0, "first": int(edges[0]) if edges else 0,
+        "corpus": len(list(folder.iterdir())),
+        "findings": [*kinds.values()],
+    }  # fmt: skip
+
+
+def _process(name: str, runs: int, seed: int, findings: Path, folder: Path) -> tuple[int, str]:
+    """The exit code, and what libFuzzer said."""
     command = [sys.executable, "-m", "tests.fuzz.child", name, str(runs), str(seed), str(findings), str(folder)]
-    began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as scratch:
         ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": scratch},
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                check=False)  # fmt: skip
-    found = [json.loads(line) for line in findings.read_text().splitlines()]
-    if ended.returncode:
-        kind = f"the process ended with exit code {ended.returncode}"
-        found.append({"kind": kind, "said": ended.stderr[-2000:], "bytes": ""})
-    edges = EDGES.findall(ended.stderr)
-    return {
-        "inputs": max(map(int, DONE.findall(ended.stderr)), default=0),
-        "seconds": round(time.perf_counter() - began), "seed": seed,
-        "edges": int(edges[-1][0]) if edges else 0, "first": int(edges[0][0]) if edges else 0,
-        "corpus": len(list(folder.iterdir())), "findings": found,
-    }  # fmt: skip
+    return ended.returncode, ended.stderr
 
 
 def page(results: dict[str, Any], runs: int) -> str:
@@ -67,11 +76,12 @@ def page(results: dict[str, Any], runs: int) -> str:
     of = ", ".join(f"{name} {version(name)}" for name in ("atheris", "numpy", "scipy", "torch", "typer"))
     return f"""# Fuzzing: what reads files, tables, environments and arguments
 
-`python -m tests.fuzz --runs {runs}`, coverage-guided, one process at a time. An input passes if it is refused with
-words (ValueError, TypeError; on the command line one line and exit code 2), or accepted AND sound: each row of the
-table and the start are probability distributions to 1e-9, values exist, saved and loaded it is the same. No input may
-take more than 10 s, nor memory beyond ten times its size and 32 MB (measured on one in 32: the peak of what Python and
-numpy allocate, and of what the process has in memory, which torch and safetensors add to).
+`python -m tests.fuzz --runs {runs}`, coverage-guided, one process at a time, each of at most {AT_ONCE:,} inputs.
+An input passes if it is refused with words (ValueError, TypeError; on the command line one line and exit code 2), or
+accepted AND sound: each row of the table and the start are probability distributions to 1e-9, values exist, saved and
+loaded it is the same. No input may take more than 10 s, nor memory beyond ten times its size and 32 MB (measured on one
+in 32: the peak of what Python and numpy allocate, and of what the process has in memory, which torch and safetensors
+add to).
 
 | target | inputs | seconds | edges of the seeds | edges | corpus | findings |
 |---|---:|---:|---:|---:|---:|---:|

@@ -111,9 +111,9 @@ def check_sound(m: FiniteMDP) -> None:
     s, a, after, r, p = m.table.columns()
     demand(np.isfinite(p).all() and (p >= 0).all() and np.isfinite(r).all(), "a probability or a reward is none")
     demand(((after >= 0) & (after < m.n_states)).all(), "an outcome leads nowhere")
-    total = np.zeros(m.admissible.shape)
-    np.add.at(total, (s, a), p)
-    demand((np.abs(total[m.admissible] - 1) <= 1e-9).all() and not total[~m.admissible].any(), "p does not sum to 1")
+    pairs, which = np.unique(s * m.n_actions + a, return_inverse=True)  # no (S, A): there may be a million
+    demand(np.array_equal(pairs, np.flatnonzero(m.admissible)), "an admissible pair has no outcome, or another has one")
+    demand((np.abs(np.bincount(which, p) - 1) <= 1e-9).all(), "p does not sum to 1")
     demand(np.isfinite(m.start).all() and (m.start >= 0).all() and abs(m.start.sum() - 1) <= 1e-9, "start is none")
     demand(0 <= m.gamma <= 1 and not m.start[m.terminal].any(), "gamma or start is none")
     if np.abs(r).max(initial=0) < 1e150 and m.admissible.size < 10_000:

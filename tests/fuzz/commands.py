@@ -56,6 +56,7 @@ WORK = {
     "audit": ["audit", "tiny.json", "--horizon", "2", "--samples", "64", "--loss", "own:loss"],
     "train": ["train", "tiny.json", "--updates", "1", "--episodes", "5"],
 }
+LARGE = ("verify", "audit", "train", "tutorials")  # another value may be work for minutes, or serve a page for ever
 DONE = [x for x in VALUES if x != "9" * 30]  # so many updates would be made
 SEEDS = [bytes([k, k % 7, 3 * k % 256, k % 5, 11 * k % 256, 7, k, 2 * k % 256]) for k in range(120)]
 
@@ -68,12 +69,12 @@ def arguments(d: Draw) -> list[str]:
     if command in TINY and form < 2:
         tiny = list(d.of(TINY[command]))
         if d.below(2):
-            tiny[d.below(len(tiny))] = d.of(VALUES) if tiny[0] not in ("verify", "audit", "train") else tiny[-1]
+            tiny[d.below(len(tiny))] = d.of(VALUES) if tiny[0] not in LARGE else tiny[-1]
         return tiny
     given = [command] if command else []
     for _ in range(d.below(5)):
         if OPTIONS[command] and d.below(2):
-            given += [d.of(OPTIONS[command]), d.of(VALUES)]
+            given += [d.of(OPTIONS[command]), d.of(VALUES)][: 1 if command == "tutorials" else 2]
         elif command != "tutorials":
             given.append(d.of(ENVS) if d.below(4) else d.text().replace("\0", "0"))
     return [x for x in given if x != "--"] + d.of(MISTAKES)

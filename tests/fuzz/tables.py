@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,9 +30,18 @@ def _maybe(d: Draw, make: Any) -> Any:
     return None if kind < 5 else d.number() if kind == 5 else make()
 
 
+def _by_label(d: Draw, n: int) -> dict[Any, Any]:
+    """A start; a label that is no key of any dictionary is left out."""
+    found = {}
+    for k, x in enumerate(d.distribution(n)):
+        with suppress(TypeError):
+            found[_label(d, k)] = x
+    return found
+
+
 def _rest(d: Draw, n: int) -> dict[str, Any]:
     """gamma, start, observations."""
-    start = _maybe(d, lambda: d.of([d.distribution(n), {_label(d, k): x for k, x in enumerate(d.distribution(n))}]))
+    start = _maybe(d, lambda: d.of([d.distribution(n), _by_label(d, n)]))
     kind = d.of(["i1", "<f4", ">i4", "?", "f2", "U3", "O", "M8[s]", "c16"])
     seen = _maybe(d, lambda: np.array([d.below(9) for _ in range(n)]).astype(kind))
     return {"gamma": _gamma(d), "start": start, "observations": seen}
@@ -52,10 +62,8 @@ def outcomes(data: bytes) -> None:
         for a in range(m):
             if d.below(4):
                 key = (_label(d, s), _label(d, a)) if not d.rarely() else d.number()
-                try:
+                with suppress(TypeError):  # no key of any dictionary
                     table[key] = _triples(d, n + 1)
-                except TypeError:  # no key of any dictionary
-                    continue
     states = _maybe(d, lambda: [_label(d, k) for k in range(n + 1)])
     made(lambda: FiniteMDP.from_outcomes(table, states=states, **_rest(d, n + 1)))
 
@@ -159,7 +167,12 @@ def gymnasium(data: bytes) -> None:
             of[a + 1 if d.rarely() else a] = listed
     if d.rarely():
         P[0] = d.of([None, [], 7, {}])
-    starts = None if d.rarely() else np.array(d.distribution(n), dtype=object if d.rarely() else None)
+    starts: Any = None if d.rarely() else d.distribution(n)
+    if starts is not None and d.rarely():
+        starts = np.array([*starts, None])[:-1]  # of objects, whatever they are
+    elif starts is not None:
+        with suppress(ValueError):  # lists among the numbers: then it stays a list
+            starts = np.array(starts)
     env = SimpleNamespace(spec=None, P=P, initial_state_distrib=starts)
     env.unwrapped = env
     rest = _rest(d, n + 1)

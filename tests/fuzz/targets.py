@@ -29,7 +29,7 @@ TARGETS = {
     "from_simulator": Target(simulated.simulator, tables.SEEDS, 0.01),
     "load json": Target(kept.json_file, kept.seeds(".json"), 0.24),
     "load npz": Target(kept.npz_file, kept.seeds(".npz"), 0.03),
-    "prompts": Target(texts.jsonl, texts.PROMPTS, 0.28),
+    "prompts": Target(texts.jsonl, texts.PROMPTS, 0.286),
     "checkpoints": Target(texts.checkpoint, texts.CHECKPOINTS, 0.01),
-    "command line": Target(commands.arguments_of_the_command_line, commands.SEEDS, 0.01),
+    "command line": Target(commands.arguments_of_the_command_line, commands.SEEDS, 0.004),
 }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mdp import FiniteMDP, evaluate, solve
+from mdp import FiniteMDP, SolveInterrupted, evaluate, solve
 from mdp.control import contest, methods, modified, turns
 from mdp.model import products
 from mdp.model.table import greedy, largest
@@ -111,6 +111,37 @@ def test_few_rows_are_multiplied() -> None:
     assert found.iterations > 6
 
 
+@pytest.mark.parametrize("size", [1e-250, 1e-35, 1.0, 1e25, 1e35, 1e280])
+def test_float32_is_a_beginning_where_values_fit(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values are those of the same rewards in another unit, be the first sweeps in float32 or not."""
+    monkeypatch.setattr(contest, "LARGE", 0)
+    m = garnet(3_000, gamma=0.9)
+    scaled = FiniteMDP(m.table.where(m.table.p > 0)._replace(reward=m.table.reward * size), states=range(3_000),
+                       actions=range(3), gamma=0.9)  # fmt: skip
+    assert contest.coarse(scaled) == (np.float32 if 1e-30 < size < 1e28 else np.float64)
+    exact = solve(m, method="policy_iteration", tolerance=1e-12)
+    found = solve(scaled, method="modified_policy_iteration", tolerance=1e-10 * size)
+    assert found.v.dtype == found.q.dtype == np.float64
+    assert np.abs(found.v / size - exact.v).max() <= found.bound / size + exact.bound <= 2e-10
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_an_interrupted_solution_is_in_float64(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contest, "LARGE", 0)
+    m = garnet(3_000)
+
+    def ctrl_c(iteration: int, _: float) -> None:
+        if iteration == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(SolveInterrupted) as stopped:
+        solve(m, progress=ctrl_c)
+    found, exact = stopped.value.solution, solve(m)
+    assert found.v.dtype == found.q.dtype == np.float64
+    assert np.abs(found.v - exact.v).max() <= found.bound + exact.bound
+    assert found.bound < 100 * 0.4**after  # how soon it comes nearer, roughly
+
+
 @pytest.mark.parametrize("method", ["auto", "modified_policy_iteration"])
 def test_what_mixes_slowly_is_handed_over(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     m, handed = ring(3_000, 0.99999), 0
@@ -129,8 +160,10 @@ def test_what_mixes_slowly_is_handed_over(method: str, monkeypatch: pytest.Monke
     np.testing.assert_allclose(found.v, x**steps / (1 - m.gamma), rtol=1e-9)
 
 
-def test_the_bound_holds_when_improvements_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", [0, 1_000_000])
+def test_the_bound_holds_when_improvements_run_out(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It belongs to the last v, not to the one before."""
+    monkeypatch.setattr(contest, "LARGE", large)
     m = garnet(3_000, gamma=0.9)
     exact = solve(m, method="policy_iteration")
     for most in range(1, 4):
