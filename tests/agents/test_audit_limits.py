@@ -21,6 +21,8 @@ from agents import (
     TabularPreferences,
     audit,
 )
+from agents.audits.gradients import Differentiated
+from agents.audits.progress import watched
 from agents.audits.rarity import weights
 from agents.audits.sampling import FALSE_ALARM
 from agents.losses import named, supervised
@@ -29,6 +31,12 @@ from agents.losses.aggregation import episode_mean
 from mdp import FiniteMDP, enumerate_trajectories, unroll
 from tests.agents.brute_force import Loss
 from tests.agents.problems import MDPS, tabular
+
+
+def over_all_places(batch: Batch) -> Tensor:
+    """A mean over (N, T), padding included."""
+    return -(batch.log_probs * batch.rewards.sum(1, keepdim=True)).mean()
+
 
 # ---- refusals ----
 
@@ -205,3 +213,28 @@ def test_objectives_and_shapes_that_are_none() -> None:
     with pytest.raises(ValueError, match=r"policy.eval\(\)"):
         audit(ReinforceLoss(), noisy, mdp)
     assert audit(ReinforceLoss(), noisy.eval(), mdp).verdict == "exact"
+
+
+@pytest.mark.parametrize(("loss", "minds"), [(named.rloo(), False), (named.bnpo(), False), (over_all_places, True)])
+def test_only_a_loss_that_minds_padding_has_batches_of_their_own_width(
+    loss: Loss, minds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are padded to the width of the table, which is quicker."""
+    seen = []
+
+    class Watched(Differentiated):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            seen.append(self.own_width)
+
+    monkeypatch.setattr("agents.audits.sampling.Differentiated", Watched)
+    audit(loss, tabular(MDPS["tokens"]), MDPS["tokens"], group_size=2, samples=200)
+    assert set(seen) == {minds}
+
+
+def test_a_bar_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for color, shown in (("1", True), ("", False)):
+        monkeypatch.setenv("FORCE_COLOR", color)  # by which rich takes what is no terminal for one
+        with watched("counting batches", 3, "batches") as advance:
+            advance(1)
+        assert ("counting batches" in capsys.readouterr().err) == shown

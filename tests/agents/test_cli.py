@@ -20,8 +20,10 @@ import envs
 from agents.audits import catalogue as zoo
 from agents.cli import app
 from agents.cli import selftest as selftesting
+from agents.cli.audit import _short
 from agents.learning import training
 from agents.selftest import MISTAKES, self_test
+from agents.selftest.run import Outcome, SelfTest
 from mdp import FiniteMDP
 
 
@@ -149,6 +151,7 @@ def test_audit_by_default(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     }.items():
         assert verdicts[name] == (verdict, verdict), name
     assert verdicts["RLOO, k1 in reward"] == ("exact", "biased")
+    assert next(x.split()[-2:] for x in printed.splitlines() if "RLOO, k1 in reward" in x) == ["exact", "biased"]
     assert verdicts["k1 in loss"] == ("biased", "exact")
     assert verdicts["entropy in loss"] == ("biased", "biased")
     assert verdicts["SFT on demonstrations"] == ("exact", "biased")
@@ -223,6 +226,19 @@ def test_verify_self_test(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     printed = " ".join(capsys.readouterr().out.split())
     assert f"{len(MISTAKES)} of {len(MISTAKES)} planted mistakes are rejected" in printed
     assert "0 false alarms" in printed
+
+
+def test_a_self_test_that_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    right, wrong = Outcome("right", "exact", 2, 2, None), Outcome("unnoticed", "biased", 1, 2, 7)
+    monkeypatch.setattr(selftesting, "self_test", lambda **_: SelfTest([wrong], [right]))
+    assert run(monkeypatch, "verify", "--self-test") == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "unnoticed biased 1 of 2 FAIL, first in world 7" in printed
+    assert "0 of 1 planted mistakes are rejected" in printed
+
+
+def test_numbers_of_a_narrow_column() -> None:
+    assert [_short(x) for x in (1 / 6, 1.0, -12345.6, 123456.0, 1e-5)] == ["0.1667", "1", "-1e+04", "1e+05", "1e-05"]
 
 
 def test_an_interrupt_keeps_the_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -244,6 +244,13 @@ def test_a_reward_that_fails_can_be_mended(fault: str, says: str, at: int) -> No
 # ---- what is refused ----
 
 
+def test_another_version_of_transformers_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained("--updates", "1", "--out", "a")
+    monkeypatch.setattr("transformers.configuration_utils.__version__", "99.0.0")
+    trained("--updates", "2", "--out", "a", "--resume")
+    assert rows(Path("a"))[-1]["update"] == "2"
+
+
 def _tasks() -> None:
     ok = '{"prompt": "12"}\n'
     for name, text in {

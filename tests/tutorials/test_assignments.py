@@ -165,3 +165,23 @@ def test_by_how_much() -> None:
         assert_close("x", [[1.0], [2.0]], [[1.0], [2.5]])
     with pytest.raises(AssertionError, match="should be numbers"):
         assert_close("x", "abc", [1.0])
+
+
+def test_grades_of_many_as_a_table_and_as_a_file(tmp_path: Path) -> None:
+    half = grading.Grade(Path("a.py"), {"test_x": "", "test_y": "off by 1, here"})
+    grades = [half, grading.Grade(Path("b.py"), {}, "no assignment")]
+    rows = list(csv.reader(grading.write(grades, tmp_path).read_text().splitlines()))
+    assert rows == [["file", "points", "of", "wrong"], ["a.py", "1", "2", "y: off by 1, here"],
+                    ["b.py", "0", "0", "no assignment"]]  # fmt: skip
+    headers = [column.header for column in grading.summary(grades).columns]
+    assert headers == ["file", "points", "first thing that is wrong"]
+
+
+def test_a_check_that_took_the_process_with_it(tmp_path: Path) -> None:
+    """What was written before counts; a file that wrote nothing has an error."""
+    done, begun = '{"check": "test_backup", "said": ""}', '{"check": "test_values"}'
+    found = grading._read(tmp_path, assignment(1), f"{done}\n{begun}\n", "")
+    assert (found.error, found.points) == ("", 1)
+    assert "Python itself was ended in this check" in found.said.values()
+    assert grading._read(tmp_path, assignment(1), "", "").error == "Python itself was ended while the file was read"
+    assert grading._read(tmp_path, assignment(1), "", "too late").error == "too late"
