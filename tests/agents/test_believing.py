@@ -18,6 +18,7 @@ from agents.cli.language.losses import loss_of
 from agents.cli.language.tasks import Task, problem
 from agents.language import save_model
 from agents.learning import History
+from agents.learning.believing import read_state
 from agents.learning.checkpoints import Checkpoints
 from agents.learning.processes import Alone
 from agents.learning.training import COLUMNS, TIMES
@@ -144,3 +145,10 @@ def test_what_is_not_finite() -> None:
 def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"run": 3}'])
+def test_a_state_that_does_not_say_of_which_run(text: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(ValueError, match=r"state\.json is not what a checkpoint has: 'run' is missing"):
+        read_state(tmp_path / "state.json")
