@@ -463,6 +463,30 @@ def test_a_bad_table_of_gymnasium(s: Any, a: Any, outcomes: Any, message: str) -
         FiniteMDP.from_gymnasium(carrying(table), gamma=1, start={1: 1.0})
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({0: [(1.0, 0, 0.0, True)]}, r"P\[0\] is \[\(1\.0, 0, 0\.0, True\)\]; it must be \{action: \[\(p, s', r, "),
+        ({0: {0: 7}}, r"P\[0\]\[0\] is 7; it must be \[\(p, s', r, terminated\), \.\.\.\]"),
+        ({}, r"the table P of SimpleNamespace is not \{s: \{a: \[\(p, s', r, terminated\), \.\.\.\]\}\}"),
+        ({0: {0: [(1.0, 0.5, 0.0, False)]}}, r"P\[0\]\[0\] names the state 0\.5; there are 0 \.\. 0"),
+    ],
+)
+def test_what_is_no_table_of_gymnasium(table: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FiniteMDP.from_gymnasium(carrying(table), gamma=1, start=[1.0])
+
+
+def test_a_table_of_gymnasium_in_any_order_and_kind_of_number() -> None:
+    """Whole numbers may be floats, states and actions may stand in any order."""
+    mixed = {1: {1: [(1.0, 1.0, 2, np.True_)]},
+             0: {1: [(0.5, 0, 1.0, True), (0.5, 1.0, 1, 0)], 0: [(1, 1.0, 0, False)]}}  # fmt: skip
+    m = FiniteMDP.from_gymnasium(carrying(GOOD_TABLE), gamma=1, start={1: 1.0})
+    again = FiniteMDP.from_gymnasium(carrying(mixed), gamma=1, start={1: 1.0})
+    for x, y in zip(m.table, again.table, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
 def test_random_rewards_survive_sums() -> None:
     """A pair with one s' and two rewards is not two states: its expected reward is the mean."""
     m = random_mdp(0)

@@ -148,6 +148,7 @@ def test_a_sum_within_the_tolerance() -> None:
     ("changes", "message"),
     [
         ({"states": ["A", "B"]}, r"p\(\.\|s='A', a='left'\) names the unknown state 'end'"),
+        ({"states": ["B", "end"]}, r"p\(\.\|s='A', a='left'\) names the unknown state 'A'"),
         ({"actions": ["left"]}, r"p\(\.\|s='B', a='right'\) names the unknown action 'right'"),
         ({"states": ["A", "B", "end", "A"]}, "the state label 'A' stands twice, at 0 and 3"),
         ({"actions": ["left", "right", "left"]}, "the action label 'left' stands twice, at 0 and 2"),

@@ -183,6 +183,14 @@ def test_returns_beyond_float64_are_refused(gamma: float, method: str) -> None:
         solve(m, horizon=20)
 
 
+def test_the_limit_is_that_of_returns() -> None:
+    """1e305 for max|R| / (1 - gamma)."""
+    loop = {(0, 0): [(1.0, 0, 8e304)]}
+    with pytest.raises(ValueError, match="too large for float64: returns may be up to 2 times as large"):
+        solve(FiniteMDP.from_outcomes(loop, gamma=0.5))
+    assert solve(FiniteMDP.from_outcomes(loop, gamma=0.1)).v[0] == pytest.approx(8e304 / 0.9, rel=1e-12)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("method", METHODS[:4])
 def test_rewards_of_1e300_are_rewards(method: str) -> None:
