@@ -38,7 +38,7 @@ def checked_policy(mdp: FiniteMDP, policy: ArrayLike) -> Floats:
     pi = np.where(mdp.terminal[:, None], 0.0, pi)
     _refuse(mdp, ~(np.isfinite(pi) & (pi >= 0)), pi, "it must be a finite number >= 0")
     _refuse(mdp, ~mdp.admissible & (pi > 0), pi, "the action is not admissible there")
-    total = pi.sum(axis=1)
+    total = pi @ np.ones(mdp.n_actions)  # several times as fast as a sum along the last axis
     wrong = ~mdp.terminal & (np.abs(total - 1) > SUM_TOLERANCE)
     if wrong.any():
         s = int(np.argmax(wrong))

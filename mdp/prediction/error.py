@@ -53,7 +53,7 @@ def contraction(mdp: FiniteMDP, policy: Floats | None = None) -> float:
 
 def policy_off(mdp: FiniteMDP, policy: Floats) -> float:
     """How far the sum of a row of a policy (S, A) is from 1, at most, and what rounding may add in an average by it."""
-    return float(np.abs(policy.sum(axis=1) - ~mdp.terminal).max()) + mdp.n_actions * EPS
+    return float(np.abs(policy @ np.ones(mdp.n_actions) - ~mdp.terminal).max()) + mdp.n_actions * EPS
 
 
 def lost_in_a_backup(mdp: FiniteMDP) -> tuple[float, float]:
@@ -81,7 +81,7 @@ def evaluation_bound(chain: Chain, v: Floats, d: Floats) -> float:
     mdp, pi, size = chain.mdp, chain.policy, np.abs(v)
     most, off = mdp.table.sums
     unit = (most + 6) * EPS + off + policy_off(mdp, pi)
-    terms = (pi * mdp.table.reward_size).sum(axis=1) + mdp.gamma * (chain.transition @ size) + size
+    terms = np.einsum("sa,sa->s", pi, mdp.table.reward_size) + mdp.gamma * (chain.transition @ size) + size
     if not np.isfinite(terms).all():
         return np.inf
     worst, rate = float((np.abs(d) + unit * terms).max()) + SMALLEST, contraction(mdp, pi)

@@ -117,7 +117,7 @@ def _factorised(A: sparse.csr_array[Any]) -> Any:
     """Sparse LU of A^T, which by columns is what A is by rows."""
     by_columns = sparse.csc_array((A.data, A.indices, A.indptr), shape=A.shape)
     try:
-        return splu(by_columns, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, relax=1, panel_size=1,
+        return splu(by_columns, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, relax=8, panel_size=1,
                     options={"SymmetricMode": True})  # fmt: skip
     except RuntimeError:
         raise ValueError(SINGULAR) from None
