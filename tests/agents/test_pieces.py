@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -283,3 +284,12 @@ def test_episodes_of_two_policies(case: str) -> None:
     mixed = joined([episodes(), episodes(9)])
     expected = in_one(policy, loss, mixed, reference)
     assert off(in_pieces(policy, loss, mixed, reference, 4), expected) < ROUNDING
+
+
+@pytest.mark.parametrize(("options", "forwards"), [({}, 1), ({"pieces": 1}, 1), ({"pieces": 2}, 2), ({"pieces": 4}, 4)])
+def test_a_batch_is_scored_whole_unless_pieces_are_asked_for(options: dict[str, Any], forwards: int) -> None:
+    """Of episodes that were sampled elsewhere, so that each piece takes a forward pass of its own."""
+    policy = writer()
+    with mock.patch.object(policy, "log_prob", wraps=policy.log_prob) as scored:
+        Reinforce(policy, loss=named.rloo(), **options).update(written(writer()))
+    assert min(len(call.args[0]) for call in scored.call_args_list) == 8 // forwards

@@ -111,7 +111,7 @@ def test_few_rows_are_multiplied() -> None:
     assert found.iterations > 6
 
 
-@pytest.mark.parametrize("size", [1e-250, 1e-35, 1.0, 1e25, 1e35, 1e280])
+@pytest.mark.parametrize("size", [1e-250, 1e-35, 1.0, 1e25, 2e29, 1e35, 1e280])
 def test_float32_is_a_beginning_where_values_fit(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The values are those of the same rewards in another unit, be the first sweeps in float32 or not."""
     monkeypatch.setattr(contest, "LARGE", 0)
