@@ -72,12 +72,14 @@ class Table:
 
     def spread(self, x: NDArray[_T]) -> NDArray[_T]:
         """What a pair has, (S A,) or (S, A), for each of its outcomes, (K,)."""
-        return np.repeat(x.reshape(-1), self.counts)
+        return np.repeat(x.reshape(-1)[self._there], self.counts[self._there])
 
     @cached_property
     def pair(self) -> Ints:
         """s A + a, (K,)."""
-        return frozen(self.spread(np.arange(self.size)))
+        there = self._there
+        pairs = np.arange(there.stop) if isinstance(there, slice) else there
+        return frozen(np.repeat(pairs, self.counts[there]))
 
     @cached_property
     def state(self) -> Ints:
