@@ -21,10 +21,12 @@ from agents import (
     TabularPreferences,
     audit,
 )
+from agents.audits.expectation import Expected
 from agents.audits.gradients import Differentiated
 from agents.audits.progress import watched
 from agents.audits.rarity import weights
 from agents.audits.sampling import FALSE_ALARM
+from agents.exact.objective import flat_gradient
 from agents.losses import named, supervised
 from agents.losses.advantages import discounted, reward_to_go
 from agents.losses.aggregation import episode_mean
@@ -238,3 +240,20 @@ def test_a_bar_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         with watched("counting batches", 3, "batches") as advance:
             advance(1)
         assert ("counting batches" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize("loss", [named.rloo(), named.grpo()])
+def test_the_size_of_the_terms_is_the_root_of_their_squares(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sqrt(sum over m, t of |dloss/dX[m, t] grad X[m, t]|^2), term by term; by two vectors of random signs, nearly."""
+    found = []
+    by_signs = Expected.magnitude
+
+    def term_by_term(self: Expected) -> float:
+        X, sizes = self.table.log_probs, self.absolute
+        terms = [sizes[m, t] * flat_gradient(self.policy, X[m, t], retain_graph=True) for m, t in sizes.nonzero()]
+        found.append(float(torch.stack(terms).norm()))
+        return by_signs(self)
+
+    monkeypatch.setattr(Expected, "magnitude", term_by_term)
+    seen = audit(loss, tabular(MDPS["tokens"]), MDPS["tokens"], group_size=2)
+    assert seen.magnitude == pytest.approx(found[0], rel=0.2)
