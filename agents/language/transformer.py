@@ -122,7 +122,7 @@ class Transformer(nn.Module):
         logits, past = self._logits(
             1, input_ids=ids, attention_mask=_mask(real), position_ids=column.clamp(min=0), use_cache=True
         )
-        if not hasattr(past, "batch_select_indices"):
+        if not all(hasattr(x, "batch_select_indices") for x in (past, *getattr(past, "layers", ()))):
             raise TypeError(f"{type(self.model).__name__} has no key-value cache whose rows can be copied")
         past.batch_select_indices(copies)
         return logits[:, 0], Cache(past, real[copies], n[copies])
