@@ -235,8 +235,10 @@ def test_only_a_loss_that_minds_padding_has_batches_of_their_own_width(
 
 
 def test_a_bar_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for color, shown in (("1", True), ("", False)):
-        monkeypatch.setenv("FORCE_COLOR", color)  # by which rich takes what is no terminal for one
+    for shown in (True, False):
+        monkeypatch.delenv("FORCE_COLOR", raising=False)
+        if shown:
+            monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes what is no terminal for one
         with watched("counting batches", 3, "batches") as advance:
             advance(1)
         assert ("counting batches" in capsys.readouterr().err) == shown

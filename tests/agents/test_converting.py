@@ -27,10 +27,9 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path, ready = tmp_path / "a.whl", save(tmp_path / "ready")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(smollm2.MEMBER, b"GGUF")
-    read = []
 
     def model(gguf: Path) -> Any:
-        read.append(gguf.read_bytes())
+        assert gguf.read_bytes() == b"GGUF"
         return small("llama", 23)
 
     monkeypatch.setattr(smollm2, "_model", model)
