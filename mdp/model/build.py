@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, filterfalse, islice
 from typing import Any
 
 import numpy as np
@@ -66,34 +66,24 @@ def columns(
 def _columns(some: Sequence[Pair], index: dict[Label, int], column: Mapping[Label, int], more: bool) -> Outcomes:
     """`columns` of a few pairs, without a word about what is wrong."""
     s, a, listed = zip(*some, strict=True)
-    p, after, r = [], [], []
-    for triples in listed:
-        for probability, reached, reward in triples:
-            p.append(probability)
-            after.append(reached)
-            r.append(reward)
+    p, after, r = zip(*chain.from_iterable(listed), strict=True)
     n = list(map(len, listed))
     if 0 in n:
         raise ValueError
     if more:
-        for label in dict.fromkeys(after):
-            index.setdefault(label, len(index))
+        for label in filterfalse(index.__contains__, dict.fromkeys(after)):
+            index[label] = len(index)
     return Outcomes(
         np.repeat(_looked_up(s, index), n),
         np.repeat(_looked_up(a, column), n),
         _looked_up(after, index),
-        _floats(r),
-        _floats(p),
+        _numbers(r).astype(np.float64),
+        _numbers(p).astype(np.float64),
     )
 
 
 def _looked_up(labels: Sequence[Label], index: Mapping[Label, int]) -> Ints:
     return np.fromiter(map(index.__getitem__, labels), np.int64, len(labels))
-
-
-def _floats(numbers: Sequence[Any]) -> Floats:
-    sum(numbers)  # a TypeError for text and None, which numpy would read
-    return np.fromiter(numbers, np.float64, len(numbers))
 
 
 def _numbers(given: Sequence[Any]) -> NDArray[Any]:

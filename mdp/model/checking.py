@@ -12,6 +12,7 @@ from scipy import sparse
 from mdp.model.labels import SUM_TOLERANCE
 from mdp.model.table import Floats, Ints, Outcomes, Table
 
+MOST_INT64 = np.iinfo(np.int64).max
 PAIRS, EMPTY = 1 << 20, 40  # pairs (s, a) that any table may have; and for each outcome, which has 40 bytes in a file
 Name = Callable[[int, int], str]  # (s, a) as error messages write it
 
@@ -45,7 +46,7 @@ def sorted_pairs(
     _check_numbers(p, "probability", 0, at)
     _check_numbers(reward, "reward", -np.inf, at)
     if not _in_order(pair, after):
-        order = np.lexsort((reward, after, pair))
+        order = _order(pair, after, reward, shape)
         pair, after, reward, p = pair[order], after[order], reward[order], p[order]
         new = np.ones(len(pair), bool)
         new[1:] = (pair[1:] != pair[:-1]) | (after[1:] != after[:-1]) | (reward[1:] != reward[:-1])
@@ -64,6 +65,20 @@ def _in_order(pair: Ints, after: Ints) -> bool:
     """By pair, then s', which stands once for each pair."""
     further = pair[1:] > pair[:-1]
     return bool(further.all() or (further | (pair[1:] == pair[:-1]) & (after[1:] > after[:-1])).all())
+
+
+def _order(pair: Ints, after: Ints, reward: Floats, shape: tuple[int, int]) -> Ints:
+    """By pair, s', reward: pair and s' as one number sort in a tenth of the time; rewards where two are equal."""
+    if shape[0] ** 2 * shape[1] > MOST_INT64:
+        return np.lexsort((reward, after, pair))
+    key = pair * shape[0] + after
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    equal = np.zeros(len(key) + 1, bool)
+    equal[1:-1] = key[1:] == key[:-1]
+    (tied,) = (equal[1:] | equal[:-1]).nonzero()
+    order[tied] = order[tied[np.lexsort((reward[order[tied]], key[tied]))]]
+    return order
 
 
 def table_of(P: sparse.csr_array[Any], rewards: Floats, shape: tuple[int, int], name: Name) -> Table:

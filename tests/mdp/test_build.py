@@ -13,6 +13,7 @@ from scipy import sparse
 
 from envs import MDPEnv, gridworld_4x4, recycling_robot, short_corridor
 from mdp import FiniteMDP, evaluate, solve
+from mdp.model.checking import _order
 from mdp.model.table import Floats
 from tests.worlds import GYMNASIUM, assert_close, random_mdp
 
@@ -500,3 +501,13 @@ def test_random_rewards_survive_sums() -> None:
 def test_an_outcome_that_is_no_triple_names_its_pair(outcome: object) -> None:
     with pytest.raises(ValueError, match=r"p\(.\|s='s', a=0\) has the outcome .*; it must be"):
         FiniteMDP.from_outcomes({("s", 0): [outcome]}, gamma=1.0)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (2**31, 4)])  # pair and s' as one number, and too large for one
+def test_outcomes_in_any_order_are_sorted_by_pair_successor_and_reward(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    pair, after, reward = rng.integers(4, size=(3, 300))
+    order = _order(pair, after, reward.astype(float), shape)
+    found = list(zip(pair[order], after[order], reward[order], strict=True))
+    assert found == sorted(zip(pair, after, reward, strict=True))
+    assert len(set(order.tolist())) == 300
