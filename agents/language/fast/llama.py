@@ -30,7 +30,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.language.fast.fitting import Unfit, misfits
-from agents.language.fast.replay import DOWN, GATE, UP, LogProb, Norm, O, Replay, Rows, apply
+from agents.language.fast.onednn import arranged, times
+from agents.language.fast.replay import DOWN, GATE, UP, LogProb, Look, Norm, O, Replay, Rows, apply
 from agents.language.fast.tokens import Group, Rope, attention, of_completions, of_prompts, turned
 
 __all__ = ["Llama", "Memory", "Unfit"]
@@ -53,6 +54,7 @@ class Memory:
     logits: Tensor | None  # (steps, n, V)
     cache: list[tuple[Tensor, Tensor]]  # of each layer keys and values (n key_heads, columns, head_dim)
     bias: Tensor  # (n key_heads, 1, columns): -inf where a prompt is padding
+    weights: Kept  # [layer][product]: W as `extend` multiplies it; last of all the head
 
     def rows(self, index: Tensor, prompts: Tensor | None = None) -> Memory:
         """A copy for `log_prob` of some rows and of some prompts (None: all of them); it cannot be extended."""
@@ -64,7 +66,8 @@ class Memory:
         kept = [[y.index_select(0, at) for y in layer] for layer in self.kept]
         logits = None if self.logits is None else self.logits[: self.fed + 1, index]
         lengths, positions = self.lengths[P], self.positions[index]
-        return Memory(lengths, len(ahead), self.columns, self.fed, positions, kept, logits, [], self.bias[..., :0])
+        bias = self.bias[..., :0]
+        return Memory(lengths, len(ahead), self.columns, self.fed, positions, kept, logits, [], bias, [])
 
 
 class Llama:
@@ -88,7 +91,7 @@ class Llama:
         memory, at = self._memory(lengths, copies, L, width, keep), group.keys[copies]
 
         def product(l: int, j: int, x: Tensor, W: Tensor) -> Tensor:
-            y = x @ W.t()
+            y = times(x, W)
             if keep:
                 memory.kept[l][j][: len(y)] = y
             return y
@@ -99,7 +102,7 @@ class Llama:
             return attention([group], q, k, v)
 
         x = self._layers(self._table[group.ids], group.positions, product, attend)
-        h = (self._normed(x[group.keys[:, -1]]) @ self._head.t())[copies]
+        h = times(self._normed(x[group.keys[:, -1]]), self._head)[copies]
         if memory.logits is not None:
             memory.logits[0] = h
         return h, memory
@@ -112,8 +115,8 @@ class Llama:
             raise ValueError("no more tokens: the width that begin was given is used up")
         start, bias = memory.first + memory.fed * n, memory.bias[..., : c + 1]
 
-        def product(l: int, j: int, x: Tensor, W: Tensor) -> Tensor:
-            y = (W @ x.t()).t()
+        def product(l: int, j: int, x: Tensor, _: Tensor) -> Tensor:
+            y = times(x, memory.weights[l][j])
             if memory.kept:
                 memory.kept[l][j][start : start + n] = y
             return y
@@ -125,10 +128,10 @@ class Llama:
             A = torch.baddbmm(bias, q, keys.transpose(1, 2), alpha=D**-0.5).softmax(-1)
             return (A @ values).view(n, -1)
 
-        x = self._table[tokens].t().contiguous().t()  # the products W x' of few tokens are faster than x W'
-        x = self._normed(self._layers(x, memory.positions, product, attend))
+        x = self._normed(self._layers(self._table[tokens], memory.positions, product, attend))
         memory.fed, memory.positions = memory.fed + 1, memory.positions + 1
-        return torch.mm(x, self._head.t(), out=None if memory.logits is None else memory.logits[memory.fed])
+        h = times(x, memory.weights[-1][0])
+        return h if memory.logits is None else memory.logits[memory.fed].copy_(h)
 
     def log_prob(
         self, prompts: Tensor, lengths: Tensor, copies: Tensor, completions: Tensor, mask: Tensor,
@@ -144,14 +147,15 @@ class Llama:
         first = of_prompts(prompts, lengths)
         then = of_completions(first, lengths[copies], copies, completions[:, : fed.shape[1]], fed)
         logits, kept, at = (None, None, slice(0)) if memory is None else _kept(memory, lengths, fed)
-        x = self._hidden([first, then], kept, at)
+        owed: list[Tensor] | None = [] if self._table is self._head else None
+        x = self._hidden([first, then], kept, at, owed)
         rows = torch.cat([first.keys[copies, -1:], then.queries], 1)[:, :T].t().flatten()
         actions, known = completions[:, :T].t().flatten(), None if lasts.all() else lasts.nonzero()[:, 0]
         h = self._normed(x.index_select(0, rows[lasts]))
-        log_pi = apply(LogProb, h, self._head, actions[lasts], logits, known, shape, temperature)
+        log_pi = apply(LogProb, h, self._head, actions[lasts], logits, known, shape, temperature, owed)
         return torch.zeros_like(mask.t(), dtype=h.dtype).masked_scatter(mask.t(), log_pi).t()
 
-    def _hidden(self, groups: list[Group], kept: Kept | None, at: Rows) -> Tensor:
+    def _hidden(self, groups: list[Group], kept: Kept | None, at: Rows, owed: list[Tensor] | None) -> Tensor:
         """x (m, d) after the last layer, with its gradient. kept: the products, in rows `at`; None: multiplies."""
         ids, positions = torch.cat([g.ids for g in groups]), torch.cat([g.positions for g in groups])
         attend = partial(attention, groups)
@@ -160,7 +164,7 @@ class Llama:
             learns = torch.is_grad_enabled() and any(w.requires_grad for w in self.model.parameters())
 
             def product(l: int, _: int, x: Tensor, W: Tensor) -> Tensor:
-                y = x @ W.t()
+                y = times(x, W)
                 if learns:
                     kept[l].append(y)
                 return y
@@ -169,8 +173,7 @@ class Llama:
                 x = self._layers(self._table[ids], positions, product, lambda _, *qkv: attend(*qkv))
             if not learns:
                 return x
-        # if the head is tied to the table, it makes their dense gradient: a sparse one is added to that in place
-        x, rope = F.embedding(ids, self._table, sparse=self._table is self._head), self._rope(positions)
+        x, rope = apply(Look, self._table, ids, [] if owed is None else owed), self._rope(positions)
         for l in range(self.depth):
             layer = partial(self._layer, rope=rope, attend=attend)
             x = apply(Replay, layer, kept[l], at, x, *self._weights(l))
@@ -228,7 +231,9 @@ class Llama:
         first, layers = int(lengths.sum()), range(self.depth if keep else 0)
         kept = [[new(first + n * steps, len(W)) for W in self._weights(l) if W.dim() == 2] for l in layers]
         logits = new(steps + 1, n, len(self._head)) if keep else None
-        return Memory(lengths, first, L, 0, lengths[copies], kept, logits, cache, bias)
+        products = [*([W for W in self._weights(l) if W.dim() == 2] for l in range(self.depth)), [self._head]]
+        weights = [[arranged(W, n) for W in of_layer] for of_layer in products]
+        return Memory(lengths, first, L, 0, lengths[copies], kept, logits, cache, bias, weights)
 
 
 def _kept(memory: Memory, lengths: Tensor, fed: Tensor) -> tuple[Tensor, Kept, Rows]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
+from agents.language.fast.onednn import times
+
 CHUNK = 6 * 2**20  # logits in work at a time
 O, GATE, UP, DOWN = range(3, 7)  # the products of a layer, after q, k, v
 Rows = Tensor | slice
@@ -49,7 +51,8 @@ class Product(Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, W = ctx.saved_tensors
-        return dy @ W if ctx.needs_input_grad[0] else None, dy.t() @ x if ctx.needs_input_grad[1] else None, None
+        dx, dW = ctx.needs_input_grad[:2]
+        return times(dy, W.t()) if dx else None, dy.t() @ x if dW else None, None
 
 
 class Replay(Function):
@@ -75,25 +78,46 @@ class Replay(Function):
         return None, None, None, *(next(grads) if need else None for need in needs)
 
 
+class Look(Function):
+    """Rows `ids` (m,) of a table W. owed: what `LogProb` left there of W's gradient, which the rest is added to."""
+
+    @staticmethod
+    def forward(ctx: Any, W: Tensor, ids: Tensor, owed: list[Tensor]) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.owed, ctx.like = owed, W
+        return W[ids]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        dW = ctx.owed.pop() if ctx.owed else torch.zeros_like(ctx.like)
+        return dW.index_add_(0, ctx.saved_tensors[0], dy), None, None
+
+
 class LogProb(Function):
     """log pi = y_a - log sum exp y with y = shape(z), z = h W': (R,) of actions a (R,) after h (R, d).
 
     z, or z[rows], may be known. With p = softmax(y), e_a a unit vector (0 if a is cut off) and c = dlog_pi / tau:
     dh = c (e_a - p) W and dW = (e_a - p)' (c h). p is made in pieces, which are all that is added up; e_a picks rows.
+    owed: where dW is left for `Look`, if W is its table too: autograd would add the two in a third of their size.
     """
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, W: Tensor, a: Tensor, z: Any, rows: Any, shape: Any, tau: float) -> Tensor:
+    def forward(
+        ctx: Any, h: Tensor, W: Tensor, a: Tensor, z: Any, rows: Any, shape: Any, tau: float, owed: Any
+    ) -> Tensor:
         log_pi, total, cuts = h.new_empty(len(h)), h.new_empty(len(h)), []
         made = h.new_empty(len(h), len(W)) if z is None and any(ctx.needs_input_grad) else None
         for i in _pieces(h, W):
-            piece = torch.mm(h[i], W.t(), out=None if made is None else made[i]) if z is None else _take(z, rows, i)
+            piece = times(h[i], W) if z is None else _take(z, rows, i)
+            if made is not None:
+                made[i] = piece
             y = shape(piece)
             total[i] = y.logsumexp(-1)
             log_pi[i] = y.gather(1, a[i, None])[:, 0] - total[i]
             cuts.append(y.isneginf() if y.amin() == -torch.inf else None)
         ctx.save_for_backward(h, W, a, made if z is None else z, total, log_pi.isfinite()[:, None])
-        ctx.rows, ctx.cuts, ctx.tau = None if z is None else rows, cuts, tau
+        ctx.rows, ctx.cuts, ctx.tau, ctx.owed = None if z is None else rows, cuts, tau, owed
         return log_pi
 
     @staticmethod
@@ -103,14 +127,18 @@ class LogProb(Function):
         c = (dlog_pi / ctx.tau)[:, None]
         dh = torch.where(inside, W[a], 0.0) if ctx.needs_input_grad[0] else None
         dW = torch.zeros_like(W).index_add_(0, a, c * h * inside) if ctx.needs_input_grad[1] else None
-        for i, cut in zip(_pieces(h, W), ctx.cuts, strict=True):
-            p = torch.add(-total[i, None], _take(z, ctx.rows, i), alpha=1 / ctx.tau).exp_()
+        pieces = _pieces(h, W)
+        room = W.new_empty(pieces[0].stop if pieces else 0, len(W))
+        for i, cut in zip(pieces, ctx.cuts, strict=True):
+            p = torch.add(-total[i, None], _take(z, ctx.rows, i), alpha=1 / ctx.tau, out=room[: len(h[i])]).exp_()
             p = p if cut is None else p.masked_fill_(cut, 0.0)
             if dh is not None:
-                dh[i] -= p @ W
+                dh[i] -= times(p, W.t())
             if dW is not None:
                 dW.addmm_(p.t(), c[i] * h[i], alpha=-1)
-        return None if dh is None else c * dh, dW, None, None, None, None, None
+        if ctx.owed is not None and dW is not None:
+            ctx.owed[:], dW = [dW], None
+        return None if dh is None else c * dh, dW, None, None, None, None, None, None
 
 
 def _pieces(h: Tensor, W: Tensor) -> list[slice]:
