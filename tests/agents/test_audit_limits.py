@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations_with_replacement, product
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from agents import (
     TabularPreferences,
     audit,
 )
+from agents.audits.batches import _multisets, _tuples
 from agents.audits.expectation import Expected
 from agents.audits.gradients import Differentiated
 from agents.audits.progress import watched
@@ -259,3 +261,12 @@ def test_the_size_of_the_terms_is_the_root_of_their_squares(loss: Loss, monkeypa
     monkeypatch.setattr(Expected, "magnitude", term_by_term)
     seen = audit(loss, tabular(MDPS["tokens"]), MDPS["tokens"], group_size=2)
     assert seen.magnitude == pytest.approx(found[0], rel=0.2)
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_draws_are_listed_in_pieces(size: int) -> None:
+    """3 draws from 3 things, as tuples and as multisets, each once."""
+    for made, wanted in ((_tuples, product(range(3), repeat=3)), (_multisets, combinations_with_replacement("012", 3))):
+        pieces = list(made(3, 3, size))
+        assert {len(piece) for piece in pieces[:-1]} <= {size}
+        assert [tuple(map(int, row)) for row in wanted] == [tuple(row) for row in np.concatenate(pieces).tolist()]

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.api import _wrap_exception as wrap_exception
 
 from agents import LanguageModelPolicy, SoftmaxPolicy, TabularPreferences, load_model, load_tokenizer
 from agents.cli.language.lines import Line
@@ -152,3 +155,27 @@ def test_a_state_that_does_not_say_of_which_run(text: str, tmp_path: Path) -> No
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(ValueError, match=r"state\.json is not what a checkpoint has: 'run' is missing"):
         read_state(tmp_path / "state.json")
+
+
+def test_a_row_without_a_column(tmp_path: Path) -> None:
+    rows = [dict(ROWS[0]), {name: x for name, x in ROWS[1].items() if name != "J"}]
+    (tmp_path / "update-000001").mkdir()
+    (tmp_path / "update-000001/state.json").write_text(json.dumps({"run": {}, "rows": rows}))
+    with pytest.raises(ValueError, match=f"row 1 of 'rows' does not have the columns {', '.join(COLUMNS + TIMES)}$"):
+        read_state(tmp_path / "update-000001/state.json")
+
+
+@pytest.mark.parametrize("way", ["load", "save"])
+def test_what_torch_fails_on_is_said_in_its_words(way: str, kept: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise CheckpointException("said at length", {0: wrap_exception(OSError(28, "No space left on device"))})
+
+    monkeypatch.setattr({"load": state_dict_loader, "save": state_dict_saver}[way], way, fails)
+    folder = kept.latest()
+    assert folder is not None
+    if way == "load":
+        with pytest.raises(ValueError, match=r"update-000001 is damaged: .*No space left on device$"):
+            kept.load(*fresh())
+    else:
+        with pytest.raises(OSError, match=r"^No space left on device$"):
+            kept.save(*stepped(), History([dict(ROWS[0])] * 3))

@@ -398,3 +398,19 @@ def test_the_console_script() -> None:
     helped = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
     for command in ("verify", "audit", "variance", "solve", "envs", "show", "train"):
         assert command in helped.stdout
+
+
+def test_nothing_to_climb_has_no_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """grad J = 0: null in the JSON file, not nan."""
+    outcomes = {("s", a): [(1.0, "end", 1.0)] for a in "ab"}
+    FiniteMDP.from_outcomes(outcomes, gamma=1.0).save("flat.json")
+    assert run(monkeypatch, "audit", "flat.json") in (0, 1)
+    audits = json.loads(Path("exactrl-audit.json").read_text())["audits"]
+    assert {row["cosine_of_J"] for row in audits} <= {None, 0.0}
+
+
+def test_a_checkpoint_at_the_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("train", "exactrl/ContextualBandit-v0", "--updates", "7", "--checkpoint-every", "5")
+    assert run(monkeypatch, *arguments) == 0
+    (folder,) = Path().glob("*-checkpoints")
+    assert max(path.name for path in folder.iterdir()) == "update-000007"

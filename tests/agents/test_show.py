@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import gymnasium
@@ -11,9 +12,9 @@ import pytest
 
 import envs
 from agents.cli import show as showing
-from agents.cli.problems import load
+from agents.cli.problems import _cell, load
 from mdp import FiniteMDP, evaluate, solve
-from mdp.plot import board_of
+from mdp.plot import board_of, plot_board
 from tests.agents.test_cli import run
 from tests.worlds import assert_close
 
@@ -134,3 +135,32 @@ def test_mistakes_get_one_line_and_exit_code_2(
     assert error.count("\n") == 1
     assert message in error
     assert not list(Path().glob("exactrl-*"))
+
+
+@pytest.mark.parametrize(
+    ("env", "state", "cell"),
+    [("FrozenLake-v1", 6, (1, 2)), ("CliffWalking-v1", 14, (1, 2)), ("Taxi-v4", 147, (1, 2)),
+     ("exactrl/Gridworld4x4-v0", (1, 2), (1, 2)), ("FrozenLake-v1", "terminal", None), ("Taxi-v4", "terminal", None)],
+)  # fmt: skip
+def test_where_a_state_is_drawn(env: str, state: object, cell: tuple[int, int] | None) -> None:
+    found = load(env).cell
+    assert found is not None
+    assert found(state) == cell
+
+
+@pytest.mark.parametrize("shape", [None, (2, 3, 4), (2, 3), "22"])
+def test_a_shape_that_is_no_board_of_the_states(shape: object) -> None:
+    assert _cell(SimpleNamespace(shape=shape, observation_space=gymnasium.spaces.Discrete(24))) is None
+
+
+@pytest.mark.parametrize("name", showing.Policy)
+def test_all_that_was_found_is_drawn(name: showing.Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, object] = {}
+    monkeypatch.setattr(showing, "plot_board", lambda *args, **given: drawn.update(given) or plot_board(*args, **given))
+    problem = load("exactrl/Gridworld4x4-v0")
+    seen = showing.view(problem, name)
+    showing.write(problem, seen, None, showing.Format.png, tmp_path)
+    for key in ("v", "q", "occupancy", "policy"):
+        assert drawn[key] is getattr(seen, key)
+    best = ": all best actions, the occupancy of one" if name is showing.Policy.optimal else ""
+    assert drawn["title"] == f"Gridworld4x4-v0, gamma 1, {name} policy{best}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -50,3 +51,10 @@ def test_an_installed_course_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
         places.folder()
     (tmp_path / "course").mkdir()
     assert places.folder() == tmp_path
+
+
+def test_without_marimo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "marimo" else there(name))
+    assert run(monkeypatch, "7") == 2
+    assert capsys.readouterr().err == "exactrl: the tutorials need marimo: pip install 'exactrl[tutorials]'\n"

@@ -31,9 +31,10 @@ class Choice:
         return found
 
     def covering(self, mutant: Mutant) -> set[str]:
-        """Of the line itself; else, for a line that has no code of its own, of the statement; else of the function."""
+        """Of the line itself; else, for a line that has no code of its own, of the statement; else of the function; for
+        one that runs while tests are collected, or in a process of theirs, of the file."""
         contexts = self.data.contexts_by_lineno(mutant.path)
-        for first, last in (mutant.lines, self.statement(mutant), mutant.body):
+        for first, last in (mutant.lines, self.statement(mutant), mutant.body, (1, max(contexts, default=0))):
             named = {test for line in range(first, last + 1) for test in contexts.get(line, ())}
             if tests := named & self.seconds.keys():
                 return tests

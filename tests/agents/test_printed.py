@@ -1,0 +1,106 @@
+"""What the commands print and write, word for word: each output stands in printed/, with # for its numbers.
+
+    python -m tests.agents.test_printed     writes them anew; read the difference before you commit it
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from agents.cli import app
+from agents.cli import selftest as selftesting
+from agents.cli.course.places import assignment
+from agents.selftest import self_test
+from tests.agents import models
+
+PRINTED = Path(__file__).parent / "printed"
+NUMBER = re.compile(r"(?<![\w.])[-+]?(\d[\d,]*\d|\d)(\.\d+)?(e[-+]?\d+)?(?!\w)")
+COMMANDS = {
+    "solve": ("solve", "exactrl/Gridworld4x4-v0"),
+    "solve a robot": ("solve", "exactrl/RecyclingRobot-v0"),
+    "envs": ("envs",),
+    "show": ("show", "exactrl/Gridworld4x4-v0"),
+    "show no board": ("show", "exactrl/RecyclingRobot-v0"),
+    "audit": ("audit",),
+    "audit groups": ("audit", "exactrl/ContextualBandit-v0", "--groups", "2", "--group-size", "2"),
+    "variance": ("variance", "exactrl/ContextualBandit-v0"),
+    "variance at .9": ("variance", "exactrl/RandomWalk-v0", "--gamma", "0.9"),
+    "train": ("train", "exactrl/ContextualBandit-v0", "--updates", "21"),
+    "train exactly": ("train", "exactrl/ContextualBandit-v0", "--updates", "20", "--gradient", "exact",
+                      "--optimizer", "ascent"),
+    "verify": ("verify", "exactrl/RandomWalk-v0", "--episodes", "3000"),
+    "self-test": ("verify", "--self-test"),
+    "verify a model": ("verify", "--model", "model"),
+    "train a model": ("train", "--model", "model", "--updates", "3", "--max-tokens", "4",
+                      "--checkpoint-every", "2", "--beta", "0.1"),
+    "tutorials": ("tutorials",),
+    "grade": ("grade", "one.py"),
+    "grade several": ("grade", "one.py", "another.py"),
+}  # fmt: skip
+
+
+def printed(*arguments: str) -> str:
+    """What it prints, the keys and columns of the files that it writes, and its exit code, in an empty folder."""
+    out = io.StringIO()
+    code: object = None
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        if "model" in arguments:
+            models.save(Path("model"))
+        for name in ("one.py", "another.py"):
+            Path(name).write_text(assignment(1).read_text())
+        before, few = set(Path().iterdir()), partial(self_test, worlds=1)
+        with (
+            redirect_stdout(out), redirect_stderr(out), mock.patch.object(sys, "argv", ["exactrl", *arguments]),
+            mock.patch.object(selftesting, "self_test", few),
+        ):  # fmt: skip
+            try:
+                app.main()
+            except SystemExit as ended:
+                code = ended.code or 0
+        for path in sorted(set(Path().iterdir()) - before):
+            out.write("".join(f"{line}\n" for line in (str(path), *_names(path))))
+    text = out.getvalue().replace(os.path.realpath(folder), "FOLDER")
+    text = re.sub(r" {2,}|─+", "  ", NUMBER.sub("#", text))  # how wide a number is depends on the machine
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines()) + f"exit code {code}\n"
+
+
+def _names(path: Path) -> list[str]:
+    """The columns of a table, and all keys and texts of JSON."""
+    if path.suffix == ".csv":
+        with path.open() as file:
+            return [f"  columns: {', '.join(next(csv.reader(file)))}"]
+    if path.suffix == ".json" and "manifest" not in path.name:
+        return [f"  {line}" for line in _masked(json.loads(path.read_text()))]
+    return []
+
+
+def _masked(x: object, at: str = "") -> list[str]:
+    """A line for each key, and what kind of value it has; texts in full."""
+    if isinstance(x, dict):
+        return [line for key, y in x.items() if key != "versions" for line in _masked(y, f"{at}.{key}")]
+    if isinstance(x, list):
+        return list(dict.fromkeys(line for y in x for line in _masked(y, f"{at}[]")))
+    return [f"{at} {x if isinstance(x, str | bool) or x is None else type(x).__name__}"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_printed(name: str) -> None:
+    assert printed(*COMMANDS[name]) == (PRINTED / f"{name}.txt").read_text()
+
+
+if __name__ == "__main__":
+    PRINTED.mkdir(exist_ok=True)
+    for name, arguments in COMMANDS.items():
+        (PRINTED / f"{name}.txt").write_text(printed(*arguments))
