@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from agents.language.double import unrounded
+from agents.language.fast import onednn
 from agents.language.fast import replay as fast
 from agents.language.fast.llama import Llama, Memory, Unfit
+from agents.language.fast.onednn import arranged, times
 
 transformers = pytest.importorskip("transformers")
 
@@ -127,6 +129,49 @@ def test_log_prob_and_its_whole_gradient(
             )
             torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
             assert_same(gradient(model, got, functional()), gradient(model, want, functional()))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("replay", [True, False])
+def test_in_float32_where_onednn_multiplies(tied: bool, replay: bool) -> None:
+    """Against transformers in float64, of the same weights."""
+    model = a_model(tied).float()
+    completions, logits, memory = sample(Llama(model), tempered)
+    got = Llama(model).log_prob(
+        prompts(), LENGTHS, COPIES, completions, MASK, tempered, TAU, memory if replay else None
+    )  # fmt: skip
+    found = gradient(model, got, functional().float())
+    want = expected(model.double(), completions, tempered)
+    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5)
+    for i in range(7):
+        torch.testing.assert_close(logits[i].double(), reference(model, completions, i), rtol=1e-5, atol=1e-5)
+    assert_same({name: g.double() for name, g in found.items()}, gradient(model, want, functional()), 1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 32, 300])
+@pytest.mark.parametrize(("out", "width"), [(1, 1), (5, 3), (24, 16), (64, 129)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products(rows: int, out: int, width: int, dtype: torch.dtype) -> None:
+    """x W' of W as it is, of W' transposed back, and of W arranged for as many rows or fewer: to rounding."""
+    generator = torch.Generator().manual_seed(rows + out)
+    x, W = (torch.randn(n, width, generator=generator, dtype=torch.float64) for n in (rows, out))
+    want, tolerance = x @ W.t(), 1e-13 if dtype == torch.float64 else 1e-4
+    x, W = x.to(dtype), W.to(dtype)
+    assert arranged(W, rows).is_mkldnn == (onednn.THERE and dtype == torch.float32)
+    for B in (W, W.t().contiguous().t(), arranged(W, rows), arranged(W, 2)):
+        torch.testing.assert_close(times(x, B).double(), want, rtol=tolerance, atol=tolerance)
+
+
+def test_a_tied_weight_owes_nothing_to_a_gradient_before() -> None:
+    """Of the last norm alone, which does not reach the table; then of the table."""
+    model = a_model()
+    completions, _, memory = sample(Llama(model), tempered)
+    log_pi = Llama(model).log_prob(prompts(), LENGTHS, COPIES, completions, MASK, tempered, TAU, memory)
+    table = model.model.embed_tokens.weight
+    (want,) = torch.autograd.grad(log_pi, table, functional(), retain_graph=True)
+    torch.autograd.grad(log_pi, model.model.norm.weight, 2 * functional(), retain_graph=True)
+    (again,) = torch.autograd.grad(log_pi, table, functional(), retain_graph=True)
+    assert torch.equal(again, want)
 
 
 def test_without_gradient_it_is_the_same_and_keeps_no_graph() -> None:
