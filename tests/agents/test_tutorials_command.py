@@ -58,3 +58,16 @@ def test_without_marimo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "marimo" else there(name))
     assert run(monkeypatch, "7") == 2
     assert capsys.readouterr().err == "exactrl: the tutorials need marimo: pip install 'exactrl[tutorials]'\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "title", "book"),
+    [
+        ("Tutorial 3: sweeps that\nstop. Here. And there.\n\nMore.", "Sweeps that stop", "Here. And there"),
+        ("Tutorial 12: v_pi is a solve. Chapter 4.", "v_pi is a solve", "Chapter 4"),
+    ],
+)  # fmt: skip
+def test_the_first_line_says_what_a_tutorial_is(first: str, title: str, book: str, tmp_path: Path) -> None:
+    path = tmp_path / "page.py"
+    path.write_text(f'"""{first}"""\n')
+    assert places._read(path) == (int(first.split()[1][:-1]), path, title, book)

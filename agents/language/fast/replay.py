@@ -99,7 +99,7 @@ class LogProb(Function):
 
     z, or z[rows], may be known. With p = softmax(y), e_a a unit vector (0 if a is cut off) and c = dlog_pi / tau:
     dh = c (e_a - p) W and dW = (e_a - p)' (c h). p is made in pieces, which are all that is added up; e_a picks rows.
-    owed: where dW is left for `Look`, if W is its table too: autograd would add the two in a third of their size.
+    owed: where dW is left for `Look`, if W is its table too: autograd would make room for a sum of the two.
     """
 
     @staticmethod
