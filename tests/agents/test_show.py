@@ -140,7 +140,7 @@ def test_mistakes_get_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("env", "state", "cell"),
     [("FrozenLake-v1", 6, (1, 2)), ("CliffWalking-v1", 14, (1, 2)), ("Taxi-v4", 147, (1, 2)),
-     ("exactrl/Gridworld4x4-v0", (1, 2), (1, 2)), ("FrozenLake-v1", "terminal", None), ("Taxi-v4", "terminal", None)],
+     ("FrozenLake-v1", "terminal", None), ("Taxi-v4", "terminal", None)],
 )  # fmt: skip
 def test_where_a_state_is_drawn(env: str, state: object, cell: tuple[int, int] | None) -> None:
     found = load(env).cell
