@@ -73,7 +73,8 @@ def printed(*arguments: str) -> str:
             out.write("".join(f"{line}\n" for line in (str(path), *_names(path))))
     text = out.getvalue().replace(os.path.realpath(folder), "FOLDER")
     text = re.sub(r" {2,}|─+", "  ", NUMBER.sub("#", text))  # how wide a number is depends on the machine
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines()) + f"exit code {code}\n"
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]  # some versions of rich end a bar with a line
+    return "".join(f"{line}\n" for line in [*lines, f"exit code {code}"])
 
 
 def _names(path: Path) -> list[str]:
@@ -97,6 +98,8 @@ def _masked(x: object, at: str = "") -> list[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_printed(name: str) -> None:
+    if name.startswith("grade"):
+        pytest.importorskip("marimo")  # which the assignments are written in
     assert printed(*COMMANDS[name]) == (PRINTED / f"{name}.txt").read_text()
 
 
