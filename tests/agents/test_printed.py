@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import sys
 import tempfile
@@ -71,8 +70,7 @@ def printed(*arguments: str) -> str:
                 code = ended.code or 0
         for path in sorted(set(Path().iterdir()) - before):
             out.write("".join(f"{line}\n" for line in (str(path), *_names(path))))
-    text = out.getvalue().replace(os.path.realpath(folder), "FOLDER")
-    text = re.sub(r" {2,}|─+", "  ", NUMBER.sub("#", text))  # how wide a number is depends on the machine
+    text = re.sub(r" {2,}|─+", "  ", NUMBER.sub("#", out.getvalue()))  # how wide a number is depends on the machine
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]  # some versions of rich end a bar with a line
     return "".join(f"{line}\n" for line in [*lines, f"exit code {code}"])
 

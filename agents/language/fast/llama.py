@@ -54,7 +54,7 @@ class Memory:
     logits: Tensor | None  # (steps, n, V)
     cache: list[tuple[Tensor, Tensor]]  # of each layer keys and values (n key_heads, columns, head_dim)
     bias: Tensor  # (n key_heads, 1, columns): -inf where a prompt is padding
-    weights: Kept  # [layer][product]: W as `extend` multiplies it; last of all the head
+    weights: list[list[Tensor]]  # [layer][product]: W as `extend` multiplies it; last of all the head
 
     def rows(self, index: Tensor, prompts: Tensor | None = None) -> Memory:
         """A copy for `log_prob` of some rows and of some prompts (None: all of them); it cannot be extended."""
@@ -173,7 +173,7 @@ class Llama:
                 x = self._layers(self._table[ids], positions, product, lambda _, *qkv: attend(*qkv))
             if not learns:
                 return x
-        x, rope = apply(Look, self._table, ids, [] if owed is None else owed), self._rope(positions)
+        x, rope = apply(Look, self._table, ids, owed), self._rope(positions)
         for l in range(self.depth):
             layer = partial(self._layer, rope=rope, attend=attend)
             x = apply(Replay, layer, kept[l], at, x, *self._weights(l))
@@ -228,11 +228,10 @@ class Llama:
         padding = (L - lengths[copies]).repeat_interleave(self.heads)[:, None, None]
         hidden = torch.arange(L + steps, device=lengths.device) < padding
         bias = torch.zeros_like(hidden, dtype=self._table.dtype).masked_fill(hidden, -torch.inf)
-        first, layers = int(lengths.sum()), range(self.depth if keep else 0)
-        kept = [[new(first + n * steps, len(W)) for W in self._weights(l) if W.dim() == 2] for l in layers]
+        first, products = int(lengths.sum()), [[W for W in self._weights(l) if W.dim() == 2] for l in range(self.depth)]
+        kept = [[new(first + n * steps, len(W)) for W in layer] for layer in products] if keep else []
         logits = new(steps + 1, n, len(self._head)) if keep else None
-        products = [*([W for W in self._weights(l) if W.dim() == 2] for l in range(self.depth)), [self._head]]
-        weights = [[arranged(W, n) for W in of_layer] for of_layer in products]
+        weights = [[arranged(W, n) for W in layer] for layer in [*products, [self._head]]]
         return Memory(lengths, first, L, 0, lengths[copies], kept, logits, cache, bias, weights)
 
 

@@ -1,7 +1,7 @@
 """Products with oneDNN where it multiplies faster than the BLAS: in float32 on a CPU.
 
 A product of few rows takes as long as it takes to read W, and the BLAS brings W into another order at every call.
-oneDNN does that once (`arranged`), for as long as W does not change: two thirds of the time at 32 rows.
+oneDNN does that once (`arranged`), for as long as W does not change.
 """
 
 from __future__ import annotations

@@ -82,16 +82,17 @@ class Look(Function):
     """Rows `ids` (m,) of a table W. owed: what `LogProb` left there of W's gradient, which the rest is added to."""
 
     @staticmethod
-    def forward(ctx: Any, W: Tensor, ids: Tensor, owed: list[Tensor]) -> Tensor:
-        ctx.save_for_backward(ids)
-        ctx.owed, ctx.like = owed, W
+    def forward(ctx: Any, W: Tensor, ids: Tensor, owed: list[Tensor] | None) -> Tensor:
+        ctx.save_for_backward(W, ids)
+        ctx.owed = owed
         return W[ids]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        dW = ctx.owed.pop() if ctx.owed else torch.zeros_like(ctx.like)
-        return dW.index_add_(0, ctx.saved_tensors[0], dy), None, None
+        W, ids = ctx.saved_tensors
+        dW = ctx.owed.pop() if ctx.owed else torch.zeros_like(W)
+        return dW.index_add_(0, ids, dy), None, None
 
 
 class LogProb(Function):
