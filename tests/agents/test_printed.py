@@ -62,7 +62,7 @@ def printed(*arguments: str) -> str:
         before, few = set(Path().iterdir()), partial(self_test, worlds=1)
         with (
             redirect_stdout(out), redirect_stderr(out), mock.patch.object(sys, "argv", ["exactrl", *arguments]),
-            mock.patch.object(selftesting, "self_test", few),
+            mock.patch.object(selftesting, "self_test", few), mock.patch.object(app.console, "_width", 80),
         ):  # fmt: skip
             try:
                 app.main()
