@@ -5,8 +5,10 @@ In float64. There transformers still rounds norms and positions to float32, whic
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -146,6 +148,38 @@ def test_in_float32_where_onednn_multiplies(tied: bool, replay: bool) -> None:
     for i in range(7):
         torch.testing.assert_close(logits[i].double(), reference(model, completions, i), rtol=1e-5, atol=1e-5)
     assert_same({name: g.double() for name, g in found.items()}, gradient(model, want, functional()), 1e-4)
+
+
+@pytest.mark.skipif(not onednn.THERE, reason="torch was built without oneDNN")
+def test_a_model_at_rest_is_arranged_once_and_again_where_a_bit_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change through .data raises no version."""
+    model = a_model(tied=False).float().requires_grad_(False)
+    completions = torch.randint(0, 11, (7, 5), generator=torch.Generator().manual_seed(4))
+    args = (prompts(), LENGTHS, COPIES, completions, MASK, tempered, TAU)
+    policy, spy = Llama(model), Mock(wraps=arranged)
+    monkeypatch.setattr(onednn, "arranged", spy)
+    first = policy.log_prob(*args)
+    assert torch.equal(policy.log_prob(*args), first)
+    assert spy.call_count == 2 * 7 + 1  # the products of two layers, and the head
+    for w in (model.model.layers[1].mlp.up_proj.weight, model.lm_head.weight):
+        w.data[3, 2] += 0.5
+        torch.testing.assert_close(policy.log_prob(*args), Llama(copy.deepcopy(model).double()).log_prob(*args).float())
+    assert spy.call_count == 3 * 15
+    assert not torch.allclose(policy.log_prob(*args), first)
+    torch.testing.assert_close(copy.deepcopy(policy).log_prob(*args), policy.log_prob(*args))
+
+
+def test_a_copy_goes_on_and_is_scored_as_the_original() -> None:
+    """Of a model and its memory in the midst of sampling."""
+    policy = Llama(a_model().float())
+    completions, _, memory = sample(policy, tempered)
+    policy_too, memory_too = copy.deepcopy((policy, memory))
+    args = (prompts(), LENGTHS, COPIES, completions, MASK, tempered, TAU)
+    assert torch.equal(policy.log_prob(*args, memory), policy_too.log_prob(*args, memory_too))
+    _, memory = policy.begin(prompts(), LENGTHS, COPIES, 4 + 5, keep=True)
+    policy.extend(memory, completions[:, 0])
+    memory_too = copy.deepcopy(memory)
+    assert torch.equal(policy.extend(memory, completions[:, 1]), policy_too.extend(memory_too, completions[:, 1]))
 
 
 @pytest.mark.parametrize("rows", [1, 3, 32, 300])

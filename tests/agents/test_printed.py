@@ -20,6 +20,7 @@ import pytest
 
 from agents.cli import app
 from agents.cli import selftest as selftesting
+from agents.cli.course import commands
 from agents.cli.course.places import assignment
 from agents.selftest import self_test
 from tests.agents import models
@@ -63,6 +64,7 @@ def printed(*arguments: str) -> str:
         with (
             redirect_stdout(out), redirect_stderr(out), mock.patch.object(sys, "argv", ["exactrl", *arguments]),
             mock.patch.object(selftesting, "self_test", few), mock.patch.object(app.console, "_width", 80),
+            mock.patch.object(commands.console, "_width", 80),
         ):  # fmt: skip
             try:
                 app.main()

@@ -86,6 +86,24 @@ def test_the_tests_of_a_line(root: Path) -> None:
         assert tests.chosen(mutant, 0) == ["t.py::f[2]"]
 
 
+def test_a_line_that_ran_in_no_test_has_those_of_its_file(root: Path) -> None:
+    """It ran while tests were collected, or in a process of theirs: the tests of what stands elsewhere in the file."""
+    path = root / "mdp/next.py"
+    path.write_text(f"{CODE}\n\ndef g() -> int:\n    return 7\n")
+    (root / "seconds.json").write_text('{"t.py::f": 1.0}')
+    data = CoverageData(str(root / "data"))
+    data.set_context("")
+    data.add_lines({"mdp/next.py": [11]})
+    tests = []
+    for context, line in (("t.py::gone", 11), ("t.py::f", 7)):  # of a test whose time is not known, nothing
+        data.set_context(context)
+        data.add_lines({"mdp/next.py": [line]})
+        data.write()
+        choice = Choice(root, root / "data", root / "seconds.json")
+        tests.append([choice.chosen(mutant, 100) for mutant in File(root, "mdp/next.py") if mutant.lines == (11, 11)])
+    assert tests == [[[]], [["t.py::f"]]]
+
+
 def test_the_page() -> None:
     """What a later try kills is killed now, and was not at first; the interval is that of R's binom.test."""
     tried = [{"room": "mdp", "key": str(i), "by": None if i < 2 else "t"} for i in range(4)]

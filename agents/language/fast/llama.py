@@ -30,12 +30,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.language.fast.fitting import Unfit, misfits
-from agents.language.fast.onednn import arranged, times
+from agents.language.fast.onednn import Resting, arranged, times
 from agents.language.fast.replay import DOWN, GATE, UP, LogProb, Look, Norm, O, Replay, Rows, apply
 from agents.language.fast.tokens import Group, Rope, attention, of_completions, of_prompts, turned
 
 __all__ = ["Llama", "Memory", "Unfit"]
 
+Weights = list[list[Tensor]]  # [layer][product]: W; last of all the head
 Kept = list[list[Tensor]]  # [layer][product]: x W', one row a token
 Product = Callable[..., Tensor]  # [layer,] product, x, W -> x W'
 Attend = Callable[..., Tensor]  # [layer,] q (m, heads, head_dim), k, v (m, key_heads, head_dim) -> A(q, k, v) (m, d)
@@ -54,7 +55,7 @@ class Memory:
     logits: Tensor | None  # (steps, n, V)
     cache: list[tuple[Tensor, Tensor]]  # of each layer keys and values (n key_heads, columns, head_dim)
     bias: Tensor  # (n key_heads, 1, columns): -inf where a prompt is padding
-    weights: list[list[Tensor]]  # [layer][product]: W as `extend` multiplies it; last of all the head
+    weights: Weights  # as `extend` multiplies them; empty where it has not, or need not again
 
     def rows(self, index: Tensor, prompts: Tensor | None = None) -> Memory:
         """A copy for `log_prob` of some rows and of some prompts (None: all of them); it cannot be extended."""
@@ -69,6 +70,10 @@ class Memory:
         bias = self.bias[..., :0]
         return Memory(lengths, len(ahead), self.columns, self.fed, positions, kept, logits, [], bias, [])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy: torch cannot copy what oneDNN has arranged."""
+        return {**vars(self), "weights": []}
+
 
 class Llama:
     """A transformers LlamaForCausalLM; its parameters are read at every call. Raises Unfit."""
@@ -79,6 +84,7 @@ class Llama:
         self.model, c = model, model.config
         self.depth, self.heads, self.eps = c.num_hidden_layers, c.num_key_value_heads, c.rms_norm_eps  # heads of keys
         self.head_dim = c.head_dim
+        self._resting = Resting()
 
     @torch.no_grad()
     def begin(self, prompts: Tensor, lengths: Tensor, copies: Tensor, width: int, keep: bool) -> tuple[Tensor, Memory]:
@@ -114,6 +120,7 @@ class Llama:
         if c >= memory.bias.shape[-1]:
             raise ValueError("no more tokens: the width that begin was given is used up")
         start, bias = memory.first + memory.fed * n, memory.bias[..., : c + 1]
+        memory.weights = memory.weights or [[arranged(W, n) for W in layer] for layer in self._products()]
 
         def product(l: int, j: int, x: Tensor, _: Tensor) -> Tensor:
             y = times(x, memory.weights[l][j])
@@ -148,14 +155,21 @@ class Llama:
         then = of_completions(first, lengths[copies], copies, completions[:, : fed.shape[1]], fed)
         logits, kept, at = (None, None, slice(0)) if memory is None else _kept(memory, lengths, fed)
         owed: list[Tensor] | None = [] if self._table is self._head else None
-        x = self._hidden([first, then], kept, at, owed)
+        weights = self._products()
+        if memory is not None:
+            memory.weights = []  # their room is needed: sampling is over
+        elif not any(w.requires_grad for w in self.model.parameters()):
+            weights = self._resting.arranged(weights, len(first.ids) + len(then.ids))
+        x = self._hidden([first, then], weights, kept, at, owed)
         rows = torch.cat([first.keys[copies, -1:], then.queries], 1)[:, :T].t().flatten()
         actions, known = completions[:, :T].t().flatten(), None if lasts.all() else lasts.nonzero()[:, 0]
         h = self._normed(x.index_select(0, rows[lasts]))
-        log_pi = apply(LogProb, h, self._head, actions[lasts], logits, known, shape, temperature, owed)
+        log_pi = apply(LogProb, h, weights[-1][0], actions[lasts], logits, known, shape, temperature, owed)
         return torch.zeros_like(mask.t(), dtype=h.dtype).masked_scatter(mask.t(), log_pi).t()
 
-    def _hidden(self, groups: list[Group], kept: Kept | None, at: Rows, owed: list[Tensor] | None) -> Tensor:
+    def _hidden(
+        self, groups: list[Group], weights: Weights, kept: Kept | None, at: Rows, owed: list[Tensor] | None
+    ) -> Tensor:
         """x (m, d) after the last layer, with its gradient. kept: the products, in rows `at`; None: multiplies."""
         ids, positions = torch.cat([g.ids for g in groups]), torch.cat([g.positions for g in groups])
         attend = partial(attention, groups)
@@ -163,8 +177,8 @@ class Llama:
             kept, at = [[] for _ in range(self.depth)], slice(None)
             learns = torch.is_grad_enabled() and any(w.requires_grad for w in self.model.parameters())
 
-            def product(l: int, _: int, x: Tensor, W: Tensor) -> Tensor:
-                y = times(x, W)
+            def product(l: int, j: int, x: Tensor, _: Tensor) -> Tensor:
+                y = times(x, weights[l][j])
                 if learns:
                     kept[l].append(y)
                 return y
@@ -200,6 +214,9 @@ class Llama:
         first = [layer.input_layernorm, a.q_proj, a.k_proj, a.v_proj, a.o_proj]
         return [m.weight for m in [*first, layer.post_attention_layernorm, f.gate_proj, f.up_proj, f.down_proj]]
 
+    def _products(self) -> Weights:
+        return [[W for W in self._weights(l) if W.dim() == 2] for l in range(self.depth)] + [[self._head]]
+
     @property
     def _table(self) -> Tensor:
         table: Tensor = self.model.model.embed_tokens.weight
@@ -228,11 +245,10 @@ class Llama:
         padding = (L - lengths[copies]).repeat_interleave(self.heads)[:, None, None]
         hidden = torch.arange(L + steps, device=lengths.device) < padding
         bias = torch.zeros_like(hidden, dtype=self._table.dtype).masked_fill(hidden, -torch.inf)
-        first, products = int(lengths.sum()), [[W for W in self._weights(l) if W.dim() == 2] for l in range(self.depth)]
-        kept = [[new(first + n * steps, len(W)) for W in layer] for layer in products] if keep else []
+        first, products = int(lengths.sum()), self._products()
+        kept = [[new(first + n * steps, len(W)) for W in layer] for layer in products[:-1]] if keep else []
         logits = new(steps + 1, n, len(self._head)) if keep else None
-        weights = [[arranged(W, n) for W in layer] for layer in [*products, [self._head]]]
-        return Memory(lengths, first, L, 0, lengths[copies], kept, logits, cache, bias, weights)
+        return Memory(lengths, first, L, 0, lengths[copies], kept, logits, cache, bias, [])
 
 
 def _kept(memory: Memory, lengths: Tensor, fed: Tensor) -> tuple[Tensor, Kept, Rows]:

@@ -28,3 +28,25 @@ def times(x: Tensor, W: Tensor) -> Tensor:
         return F.linear(x, W)
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, W, None, "none", [], "")
     return y
+
+
+class Resting:
+    """The weights of a model that does not learn, `arranged` once, for as long as no bit of them changes."""
+
+    def __init__(self) -> None:
+        self._bits: list[int] = []
+        self._arranged: list[list[Tensor]] = []
+
+    def arranged(self, weights: list[list[Tensor]], rows: int) -> list[list[Tensor]]:
+        """All of them, or all as they are. (A change through `.data` raises no version, so all bits are added up.)"""
+        flat = [W for layer in weights for W in layer]
+        if not all(map(fits, flat)):
+            return weights
+        bits = [int(W.view(torch.int32).sum()) for W in flat]
+        if bits != self._bits:
+            self._bits, self._arranged = bits, [[arranged(W, rows) for W in layer] for layer in weights]
+        return self._arranged
+
+    def __reduce__(self) -> tuple[type[Resting], tuple[()]]:
+        """A copy makes its own: torch cannot copy what oneDNN has arranged."""
+        return Resting, ()

@@ -107,32 +107,29 @@ class LogProb(Function):
     def forward(
         ctx: Any, h: Tensor, W: Tensor, a: Tensor, z: Any, rows: Any, shape: Any, tau: float, owed: Any
     ) -> Tensor:
-        log_pi, total, cuts = h.new_empty(len(h)), h.new_empty(len(h)), []
+        log_pi, cuts = h.new_empty(len(h)), []
         made = h.new_empty(len(h), len(W)) if z is None and any(ctx.needs_input_grad) else None
         for i in _pieces(h, W):
             piece = times(h[i], W) if z is None else _take(z, rows, i)
             if made is not None:
                 made[i] = piece
             y = shape(piece)
-            total[i] = y.logsumexp(-1)
-            log_pi[i] = y.gather(1, a[i, None])[:, 0] - total[i]
+            log_pi[i] = y.log_softmax(-1).gather(1, a[i, None])[:, 0]
             cuts.append(y.isneginf() if y.amin() == -torch.inf else None)
-        ctx.save_for_backward(h, W, a, made if z is None else z, total, log_pi.isfinite()[:, None])
+        ctx.save_for_backward(h, W, a, made if z is None else z, log_pi.isfinite()[:, None])
         ctx.rows, ctx.cuts, ctx.tau, ctx.owed = None if z is None else rows, cuts, tau, owed
         return log_pi
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dlog_pi: Tensor) -> tuple[Tensor | None, ...]:
-        h, W, a, z, total, inside = ctx.saved_tensors
+        h, W, a, z, inside = ctx.saved_tensors
         c = (dlog_pi / ctx.tau)[:, None]
         dh = torch.where(inside, W[a], 0.0) if ctx.needs_input_grad[0] else None
         dW = torch.zeros_like(W).index_add_(0, a, c * h * inside) if ctx.needs_input_grad[1] else None
-        pieces = _pieces(h, W)
-        room = W.new_empty(pieces[0].stop if pieces else 0, len(W))
-        for i, cut in zip(pieces, ctx.cuts, strict=True):
-            p = torch.add(-total[i, None], _take(z, ctx.rows, i), alpha=1 / ctx.tau, out=room[: len(h[i])]).exp_()
-            p = p if cut is None else p.masked_fill_(cut, 0.0)
+        for i, cut in zip(_pieces(h, W), ctx.cuts, strict=True):
+            y = _take(z, ctx.rows, i) if ctx.tau == 1 else _take(z, ctx.rows, i) / ctx.tau
+            p = (y if cut is None else y.masked_fill(cut, -torch.inf)).softmax(-1)
             if dh is not None:
                 dh[i] -= times(p, W.t())
             if dW is not None:
