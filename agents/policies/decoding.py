@@ -35,8 +35,7 @@ def draw(h: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     Two levels, for vocabularies: first the block of 256 actions in which u falls, then the action in it. -inf is never
     drawn, whatever is rounded: an action is chosen where the CDF rises above u. Raises ValueError for nan and inf.
     """
-    top = h.amax(-1, keepdim=True)
-    w = (h - top).exp_()
+    w = h.softmax(-1)
     n, A = w.shape
     w = pad(w, (0, -A % BLOCK)) if A > BLOCK and A % BLOCK else w
     blocks = w.view(n, -1, BLOCK) if A > BLOCK else w[:, None]
@@ -48,7 +47,7 @@ def draw(h: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     inside = blocks[torch.arange(n, device=h.device), k[:, 0]].double().cumsum(-1)
     before = torch.where(k > 0, F.gather(1, (k - 1).clamp(min=0)), 0.0)
     a = k * blocks.shape[-1] + _first_above(inside, u - before)
-    log_pi = h.gather(1, a) - top - F[:, -1:].log().to(h.dtype)
+    log_pi = (w.gather(1, a).double() / F[:, -1:]).log().to(h.dtype)
     return a[:, 0], log_pi[:, 0]
 
 

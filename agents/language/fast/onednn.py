@@ -42,7 +42,7 @@ class Resting:
         flat = [W for layer in weights for W in layer]
         if not all(map(fits, flat)):
             return weights
-        bits = [int(W.view(torch.int32).sum()) for W in flat]
+        bits = [int(W.view(torch.int32).sum(dtype=torch.int32)) for W in flat]
         if bits != self._bits:
             self._bits, self._arranged = bits, [[arranged(W, rows) for W in layer] for layer in weights]
         return self._arranged

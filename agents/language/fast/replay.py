@@ -10,7 +10,7 @@ from torch.autograd.function import Function, once_differentiable
 
 from agents.language.fast.onednn import times
 
-CHUNK = 6 * 2**20  # logits in work at a time
+CHUNK = 12 * 2**20  # logits in work at a time
 O, GATE, UP, DOWN = range(3, 7)  # the products of a layer, after q, k, v
 Rows = Tensor | slice
 
