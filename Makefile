@@ -26,24 +26,24 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# Lines and branches, child processes too, and which tests run each line.
-coverage: $(INSTALLED)
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto -p tests.mutation.contexts
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+# Lines and branches, child processes too, and which tests run each line; with the libraries whose losses are checked.
+coverage: $(BENCH)/installed
+	$(BENCH)/bin/coverage erase
+	$(BENCH)/bin/coverage run -m pytest -n auto -p tests.mutation.contexts
+	$(BENCH)/bin/coverage combine --quiet
+	$(BENCH)/bin/coverage report
 
 # A random sample of mutants of mdp and of agents, about an hour; after `make coverage`.
 mutation: .coverage
-	$(BIN)/python -m tests.mutation mdp 300
-	$(BIN)/python -m tests.mutation agents 300
-	$(BIN)/python -m tests.mutation check
-	$(BIN)/python -m tests.mutation page
+	$(BENCH)/bin/python -m tests.mutation mdp 300
+	$(BENCH)/bin/python -m tests.mutation agents 300
+	$(BENCH)/bin/python -m tests.mutation check
+	$(BENCH)/bin/python -m tests.mutation page
 
 .coverage:
 	$(MAKE) coverage
 
-# Exact solving beside QuantEcon, mdpsolver and pymdptoolbox, in an environment of its own, $(BENCH): $(VENV) has none of them.
+# Exact solving beside QuantEcon, mdpsolver and pymdptoolbox, in $(BENCH), which has every library; $(VENV) has none of them.
 bench: $(BENCH)/installed
 	$(BENCH)/bin/python -m tests.benchmarks.solving
 
@@ -88,7 +88,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BENCH)/bin/pip install --quiet --constraint constraints.txt --editable '.[bench,lm,tutorials,test]'
 	touch $@
 
 $(RELEASE)/installed: constraints.txt

@@ -1,4 +1,5 @@
-"""A pytest plugin: coverage notes for each line which tests run it, and a file how long each of them takes.
+"""A pytest plugin: coverage notes for each line which tests run it, in processes that they start too, and a file how
+long each of them takes.
 
     coverage run -m pytest -p tests.mutation.contexts
 """
@@ -6,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +21,18 @@ taken: defaultdict[str, float] = defaultdict(float)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    if measuring := coverage.Coverage.current():
-        measuring.switch_context(item.nodeid)
+    _begin(item.nodeid)
     try:
         return (yield)
     finally:
-        if measuring:
-            measuring.switch_context("")
+        _begin("")
+
+
+def _begin(context: str) -> None:
+    if measuring := coverage.Coverage.current():
+        measuring.switch_context(context)
+        measuring.set_option("run:context", context)  # of the processes that it starts, to which this is handed down:
+        os.environ["COVERAGE_PROCESS_CONFIG"] = measuring.config.serialize()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
