@@ -241,6 +241,12 @@ def test_a_reward_that_fails_can_be_mended(fault: str, says: str, at: int) -> No
     assert_same_bits(Path("a"), Path("b"))
 
 
+def test_parameters_that_are_not_finite_are_not_saved() -> None:
+    error = refused(*TRAIN, "--updates", "5", "--lr", "1e300", "--out", "a")
+    assert "after 1 updates: row 0 of the preferences is not finite" in error
+    assert not Path("a/checkpoints").exists()
+
+
 # ---- what is refused ----
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents import Batch, LanguageModelPolicy, Reinforce, SoftmaxPolicy, rollout
+from agents import Batch, LanguageModelPolicy, Reinforce, ReinforceLoss, SoftmaxPolicy, rollout
 from agents.cli.language.losses import LOSSES, loss_of
 from agents.exact.objective import flat_gradient
 from agents.learning.pieces import Pieces
@@ -37,6 +37,7 @@ def of_users(batch: Batch) -> Tensor:
 
 CASES: dict[str, Loss] = {
     **{f"{name}, beta {beta}": loss_of(name, HORIZON, beta) for name in LOSSES for beta in (0.0, 0.1)},
+    "REINFORCE": ReinforceLoss(baseline=0.5),
     "k3 in the loss": named.grpo(0.1),
     "entropy": PolicyLoss(leave_one_out, entropy=0.1),
     "whitened": PolicyLoss(whitened(reward_to_go)),

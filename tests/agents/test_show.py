@@ -121,6 +121,7 @@ def test_states_are_named_as_they_are_labelled() -> None:
         (("exactrl/RecyclingRobot-v0", "--state", "empty"), "unknown state 'empty'; the states are 'high', 'low'"),
         (("exactrl/RecyclingRobot-v0", "--gamma", "1"), "no policy surely ends from"),
         (("exactrl/RecyclingRobot-v0", "--gamma", "1", "--policy", "uniform"), "RecyclingRobot-v0, uniform policy:"),
+        (("exactrl/RecyclingRobot-v0", "--gamma", "1", "--policy", "uniform"), "(here: --gamma 0.99; perhaps --policy"),
         (("FrozenLake-v1", "--policy", "best"), "'best' is not one of 'uniform', 'optimal'"),
         (("FrozenLake-v1", "--format", "bmp"), "'bmp' is not one of 'png', 'svg'"),
         (("FrozenLake-v1", "--out", "/proc/nowhere"), "cannot write to the folder /proc/nowhere"),
