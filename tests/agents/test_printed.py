@@ -27,6 +27,7 @@ from tests.agents import models
 
 PRINTED = Path(__file__).parent / "printed"
 NUMBER = re.compile(r"(?<![\w.])[-+]?(\d[\d,]*\d|\d)(\.\d+)?(e[-+]?\d+)?(?!\w)")
+MACHINES = ("versions", "git", "platform", "inputs")  # what machines differ in; so does what transformers saves
 COMMANDS = {
     "solve": ("solve", "exactrl/Gridworld4x4-v0"),
     "solve a robot": ("solve", "exactrl/RecyclingRobot-v0"),
@@ -37,6 +38,7 @@ COMMANDS = {
     "audit groups": ("audit", "exactrl/ContextualBandit-v0", "--groups", "2", "--group-size", "2"),
     "variance": ("variance", "exactrl/ContextualBandit-v0"),
     "variance at .9": ("variance", "exactrl/RandomWalk-v0", "--gamma", "0.9"),
+    "variance without an end": ("variance", "exactrl/RecyclingRobot-v0"),
     "train": ("train", "exactrl/ContextualBandit-v0", "--updates", "21"),
     "train exactly": ("train", "exactrl/ContextualBandit-v0", "--updates", "20", "--gradient", "exact",
                       "--optimizer", "ascent"),
@@ -82,18 +84,19 @@ def _names(path: Path) -> list[str]:
     if path.suffix == ".csv":
         with path.open() as file:
             return [f"  columns: {', '.join(next(csv.reader(file)))}"]
-    if path.suffix == ".json" and "manifest" not in path.name:
-        return [f"  {line}" for line in _masked(json.loads(path.read_text()))]
+    if path.suffix == ".json":
+        return [f"  {line}" for line in _masked(json.loads(path.read_text()), texts="manifest" not in path.name)]
     return []
 
 
-def _masked(x: object, at: str = "") -> list[str]:
-    """A line for each key, and what kind of value it has; texts in full."""
+def _masked(x: object, at: str = "", texts: bool = True) -> list[str]:
+    """A line for each key, and what kind of value it has; texts in full, if they depend on no machine."""
     if isinstance(x, dict):
-        return [line for key, y in x.items() if key != "versions" for line in _masked(y, f"{at}.{key}")]
+        stays = [key for key in x if key not in MACHINES and not key.startswith("model/")]
+        return [line for key in stays for line in _masked(x[key], f"{at}.{key}", texts)]
     if isinstance(x, list):
-        return list(dict.fromkeys(line for y in x for line in _masked(y, f"{at}[]")))
-    return [f"{at} {x if isinstance(x, str | bool) or x is None else type(x).__name__}"]
+        return list(dict.fromkeys(line for y in x for line in _masked(y, f"{at}[]", texts)))
+    return [f"{at} {x if (texts and isinstance(x, str)) or isinstance(x, bool | None) else type(x).__name__}"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
