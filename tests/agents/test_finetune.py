@@ -26,7 +26,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from agents import LanguageModelPolicy, load_model, load_tokenizer, rollout
 from agents.cli.language.losses import LOSSES
-from agents.cli.language.record import draw, seconds
+from agents.cli.language.plot import draw_training
+from agents.cli.language.record import seconds
 from agents.cli.language.train import Run, Settings, summary
 from agents.learning import History
 from agents.learning.checkpoints import Checkpoints, generator_of
@@ -58,7 +59,7 @@ def _in_a_folder_with_a_model(model: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def trained(*arguments: str) -> str:
     """A run in this process that ends well, without its figure, which takes longer than the rest; what it prints."""
-    with mock.patch("agents.cli.language.train.draw"):
+    with mock.patch("agents.cli.language.train.draw_training"):
         code, out, error = exactrl(*TRAIN, *arguments)
     assert (code, error) == (0, "")
     return out
@@ -235,7 +236,7 @@ def test_a_reward_that_fails_can_be_mended(fault: str, says: str, at: int) -> No
     assert ", completion '" in error
     assert updates(Path("a")) == [f"update-{at // 8:06d}"]
     assert re.search(r"a/checkpoints/update-00000\d is whole: --resume goes on from it", printed)
-    with mock.patch("agents.cli.language.train.draw"):
+    with mock.patch("agents.cli.language.train.draw_training"):
         assert exactrl(*run, "--out", "a", "--resume")[0] == 0  # it fails at one call only
         assert exactrl(*run, "--out", "b")[0] == 0
     assert_same_bits(Path("a"), Path("b"))
@@ -596,7 +597,7 @@ def history(updates: int, **changes: float) -> History:
 def test_draw(updates: int, changes: dict[str, float]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw(history(updates, **changes), Path("a.png"), "a [title] with $signs")
+        draw_training(history(updates, **changes), Path("a.png"), "a [title] with $signs")
     assert Path("a.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -11,12 +11,15 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
+from rich.table import Table
 
 from agents.cli import app
 from agents.cli import selftest as selftesting
@@ -63,7 +66,9 @@ def printed(*arguments: str) -> str:
         for name in ("one.py", "another.py"):
             Path(name).write_text(assignment(1).read_text())
         before, few = set(Path().iterdir()), partial(self_test, worlds=1)
+        tabled: list[str] = []
         with (
+            mock.patch.object(Table, "__rich_console__", partialmethod(_laid_out, tabled, Table.__rich_console__)),
             redirect_stdout(out), redirect_stderr(out), mock.patch.object(sys, "argv", ["exactrl", *arguments]),
             mock.patch.object(selftesting, "self_test", few), mock.patch.object(app.console, "_width", 80),
             mock.patch.object(commands.console, "_width", 80),
@@ -72,11 +77,19 @@ def printed(*arguments: str) -> str:
                 app.main()
             except SystemExit as ended:
                 code = ended.code or 0
+        out.write("".join(f"{line}\n" for line in dict.fromkeys(tabled)))
         for path in sorted(set(Path().iterdir()) - before):
             out.write("".join(f"{line}\n" for line in (str(path), *_names(path))))
     text = re.sub(r" {2,}|─+", "  ", NUMBER.sub("#", out.getvalue()))  # how wide a number is depends on the machine
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]  # some versions of rich end a bar with a line
     return "".join(f"{line}\n" for line in [*lines, f"exit code {code}"])
+
+
+def _laid_out(table: Table, tabled: list[str], render: Callable[..., Any], *options: Any) -> Any:
+    """How a table is laid out, of which the spaces that are left tell nothing."""
+    columns = [f"{column.header} {column.justify}{' no wrap' * column.no_wrap}" for column in table.columns]
+    tabled.append(f"table: title {table.title_justify}, caption {table.caption_justify}; {', '.join(columns)}")
+    return render(table, *options)
 
 
 def _names(path: Path) -> list[str]:

@@ -149,7 +149,7 @@ def test_one_process_goes_on_where_two_stopped(
     before, few = rows(tmp_path / "out"), process_worker.SMALL
     train = ("train", "--model", "model", *few, "--updates", "4", "--out", str(tmp_path / "out"), "--resume")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", process_worker.ONE_THREAD["LOCAL_WORLD_SIZE"])
-    with mock.patch("agents.cli.language.train.draw"):
+    with mock.patch("agents.cli.language.train.draw_training"):
         code, _, error = process_worker.exactrl(*train)
     assert (code, error) == (0, "")
     after = rows(tmp_path / "out")

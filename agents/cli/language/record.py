@@ -1,4 +1,4 @@
-"""What a training run leaves to look at: a progress bar, metrics as CSV and for TensorBoard, a figure."""
+"""What a training run leaves to look at: a progress bar, metrics as CSV and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.learning import History
 from agents.learning.training import TIMES
-from mdp.plot import draw_curves, panels, save_figure
 
 CSV, SECONDS, FIGURE = "metrics.csv", "times.csv", "training.png"
 SHOWN = "reward {task.fields[reward]:.3f}  KL {task.fields[kl]:.4f}  entropy {task.fields[entropy]:.3f}  "
@@ -67,21 +65,6 @@ def _board(folder: Path, first: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(folder / "tensorboard", purge_step=first)
-
-
-def draw(history: History, path: Path, title: str) -> None:
-    """Reward with 2 standard errors, KL to the reference, entropy; by update."""
-    figure, axes = panels(1.4, 1, 1, width=12, height=4.2, title=title)
-    rows = History(history.rows[1:])
-    names = {"sampled_return": "mean reward, 2 standard errors", "kl": "KL to the reference, nats a token",
-             "entropy": "entropy, nats a token"}  # fmt: skip
-    errors = {names["sampled_return"]: rows.column("standard_error")}
-    for at, (column, name) in zip(axes, names.items(), strict=True):
-        curve = {name: rows.column(column)}
-        draw_curves(at, rows.column("update"), curve, kinds={name: "sampled"}, marker="o", title=name, xlabel="update",
-                    errors=errors if name in errors else None)  # fmt: skip
-        at.xaxis.set_major_locator(MaxNLocator(integer=True))
-    save_figure(figure, path)
 
 
 def seconds(history: History) -> str:

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from agents.cli.faults import check_room, stopping, tidy
 from agents.cli.language.losses import loss_of
-from agents.cli.language.record import CSV, FIGURE, SECONDS, Record, draw, seconds
+from agents.cli.language.plot import draw_training
+from agents.cli.language.record import CSV, FIGURE, SECONDS, Record, seconds
 from agents.cli.language.tasks import TASKS, load_task, problem
 from agents.cli.manifest import NAME, begun
 from agents.language import LanguageModelPolicy, load_model, load_tokenizer, save_model
@@ -98,7 +99,7 @@ class Run:
     def write(self, history: History) -> list[Path]:
         """The figure; what else there is was written before."""
         if len(history.rows) > 1:
-            draw(history, self.out / FIGURE, self.title)
+            draw_training(history, self.out / FIGURE, self.title)
         model = [] if history.interrupted else [self.out / "model"]
         files = [self.out / CSV, self.out / FIGURE, self.checkpoints.folder, *model]
         return [path for path in files if path.exists()]

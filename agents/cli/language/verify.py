@@ -36,6 +36,7 @@ from agents.checks.projected import (
     scored_by,
 )
 from agents.checks.routes import gradient_of
+from agents.cli.language.plot import draw_checks
 from agents.cli.language.tasks import DIGITS, encoded
 from agents.cli.records import versions
 from agents.language import LanguageModelPolicy, load_model, load_tokenizer
@@ -45,7 +46,6 @@ from envs import TokenMDP
 from envs.rewards import digit_fraction, on_text
 from mdp import Episodes, FiniteMDP
 from mdp.files.writing import replacing
-from mdp.plot import color_of, panels, save_figure, styled
 
 EPISODES, GROUP, FEW = 65_536, 16, 64
 TOP, STEPS, WRITTEN = 4, 4, 256
@@ -235,7 +235,7 @@ component along grad J. A false alarm has probability 1e-4."""
 def write(parts: list[Part], title: str, folder: Path, seed: int, *, interrupted: bool) -> list[Path]:
     """The picture and the JSON file."""
     picture, numbers = folder / "exactrl-verify-model.png", folder / "exactrl-verify-model.json"
-    draw(parts, title, picture)
+    draw_checks(parts, title, picture)
     content = {
         "model": title, "passed": all(part.passed for part in parts) and not interrupted,
         "interrupted": interrupted, "seed": seed,
@@ -244,23 +244,3 @@ def write(parts: list[Part], title: str, folder: Path, seed: int, *, interrupted
     with replacing(numbers) as new:
         new.write_text(json.dumps(content, indent=1, allow_nan=False))
     return [picture, numbers]
-
-
-@styled
-def draw(parts: list[Part], title: str, path: Path) -> None:
-    """z of every sampled estimate along every direction, with the limit."""
-    z = {name: values for part in parts for name, values in part.z.items()}
-    limit = max(row.limit for part in parts for row in part.rows if row.unit and row.limit is not None)
-    figure, (axes,) = panels(width=8.5, height=1.4 + 0.8 * len(z))
-    axes.axvspan(-limit, limit, color=color_of("exact"), alpha=0.12, lw=0, label=f"no alarm: |z| < {limit:.1f}")
-    for k, values in enumerate(z.values()):
-        label = "random directions" if k == 0 else None
-        axes.scatter(values[1:], [k] * (len(values) - 1), color=color_of("sampled"), label=label)
-        axes.scatter(values[:1], [k], color="black", marker="D", label="along grad J" if k == 0 else None)
-    axes.axvline(0, color="0.3", lw=1)
-    axes.set(yticks=range(len(z)), yticklabels=list(z), xlim=(-1.3 * limit, 1.3 * limit), title=title,
-             xlabel="(estimate - exact) / exact standard error")  # fmt: skip
-    axes.set_ylim(-0.6, len(z) - 0.4)
-    axes.invert_yaxis()
-    axes.legend(loc="upper right")
-    save_figure(figure, path)
