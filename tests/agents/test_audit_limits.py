@@ -22,6 +22,7 @@ from agents import (
     TabularPreferences,
     audit,
 )
+from agents.audits import sampling
 from agents.audits.batches import _multisets, _tuples
 from agents.audits.expectation import Expected
 from agents.audits.gradients import Differentiated
@@ -261,6 +262,26 @@ def test_the_size_of_the_terms_is_the_root_of_their_squares(loss: Loss, monkeypa
     monkeypatch.setattr(Expected, "magnitude", term_by_term)
     seen = audit(loss, tabular(MDPS["tokens"]), MDPS["tokens"], group_size=2)
     assert seen.magnitude == pytest.approx(found[0], rel=0.2)
+
+
+@pytest.mark.parametrize("samples", [64, 257, 1000])
+def test_as_many_batches_are_drawn_as_were_asked_for(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces of a quarter of them at most, once it is known how many fit; the same ones every time."""
+    monkeypatch.setattr(sampling, "PROBES", 3)
+    monkeypatch.setattr(sampling, "STEPS_AT_ONCE", 600)
+    m, policy = MDPS["tokens"], tabular(MDPS["tokens"])
+    group = torch.tensor([0, 0])
+    sampler = sampling.Sampler(ReinforceLoss(), policy, m, policy, None, group, samples, seed=3)
+    drawn = [(draw.rows, draw.table.log_probs) for draw in sampler.draws("drawing")]
+    sizes = [len(rows) for rows, _ in drawn]
+    assert sum(sizes) == samples
+    assert sizes[0] == 3
+    longest = drawn[0][1].shape[1]
+    assert sizes[1] == min(600 // (2 * longest), samples // 4)
+    assert len(set(sizes[1:-1])) <= 1
+    assert all(rows.flatten().tolist() == list(range(2 * n)) for (rows, _), n in zip(drawn, sizes, strict=True))
+    again = [draw.table.log_probs for draw in sampler.draws("drawing")]
+    assert all(torch.equal(x, y) for (_, x), y in zip(drawn, again, strict=True))
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from agents.cli.language.losses import loss_of
 from agents.cli.language.tasks import Task, problem
 from agents.language import save_model
 from agents.learning import History
-from agents.learning.believing import read_state
+from agents.learning.believing import Part, read_state
 from agents.learning.checkpoints import Checkpoints
 from agents.learning.processes import Alone
 from agents.learning.training import COLUMNS, TIMES
@@ -155,6 +156,18 @@ def test_a_state_that_does_not_say_of_which_run(text: str, tmp_path: Path) -> No
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(ValueError, match=r"state\.json is not what a checkpoint has: 'run' is missing"):
         read_state(tmp_path / "state.json")
+
+
+def test_boxes_overlap_where_they_share_a_cell() -> None:
+    """All pairs of boxes in a square of 3 x 3."""
+    spans = [(i, n) for i in range(3) for n in range(1, 4 - i)]
+    boxes = [Part(torch.float32, (i, j), (n, m)) for i, n in spans for j, m in spans]
+
+    def cells(box: Part) -> set[tuple[int, ...]]:
+        return set(product(*(range(i, i + n) for i, n in zip(box.offsets, box.shape, strict=True))))
+
+    for x, y in product(boxes, repeat=2):
+        assert x.overlaps(y) == bool(cells(x) & cells(y))
 
 
 def test_a_row_without_a_column(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from agents.cli import app
@@ -66,9 +68,10 @@ def printed(*arguments: str) -> str:
         for name in ("one.py", "another.py"):
             Path(name).write_text(assignment(1).read_text())
         before, few = set(Path().iterdir()), partial(self_test, worlds=1)
-        tabled: list[str] = []
+        noted: list[str] = []
         with (
-            mock.patch.object(Table, "__rich_console__", partialmethod(_laid_out, tabled, Table.__rich_console__)),
+            _noting(Table, "__rich_console__", _layout, noted), _noting(Progress, "__init__", _columns, noted),
+            _noting(Console, "status", lambda _, text: f"status: {text}", noted),
             redirect_stdout(out), redirect_stderr(out), mock.patch.object(sys, "argv", ["exactrl", *arguments]),
             mock.patch.object(selftesting, "self_test", few), mock.patch.object(app.console, "_width", 80),
             mock.patch.object(commands.console, "_width", 80),
@@ -77,7 +80,7 @@ def printed(*arguments: str) -> str:
                 app.main()
             except SystemExit as ended:
                 code = ended.code or 0
-        out.write("".join(f"{line}\n" for line in dict.fromkeys(tabled)))
+        out.write("".join(f"{line}\n" for line in dict.fromkeys(noted)))
         for path in sorted(set(Path().iterdir()) - before):
             out.write("".join(f"{line}\n" for line in (str(path), *_names(path))))
     text = re.sub(r" {2,}|─+", "  ", NUMBER.sub("#", out.getvalue()))  # how wide a number is depends on the machine
@@ -85,11 +88,23 @@ def printed(*arguments: str) -> str:
     return "".join(f"{line}\n" for line in [*lines, f"exit code {code}"])
 
 
-def _laid_out(table: Table, tabled: list[str], render: Callable[..., Any], *options: Any) -> Any:
-    """How a table is laid out, of which the spaces that are left tell nothing."""
+def _noting(of: type, name: str, told: Callable[..., str], noted: list[str]) -> Any:
+    """A patch of a method of rich's, for what is not to be read in the text that is left."""
+
+    def method(self: Any, original: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        noted.append(told(self, *args))
+        return original(self, *args, **options)
+
+    return mock.patch.object(of, name, partialmethod(method, getattr(of, name)))
+
+
+def _layout(table: Table, *_: Any) -> str:
     columns = [f"{column.header} {column.justify}{' no wrap' * column.no_wrap}" for column in table.columns]
-    tabled.append(f"table: title {table.title_justify}, caption {table.caption_justify}; {', '.join(columns)}")
-    return render(table, *options)
+    return f"table: title {table.title_justify}, caption {table.caption_justify}; {', '.join(columns)}"
+
+
+def _columns(_: Progress, *columns: Any) -> str:
+    return f"bar: {', '.join(getattr(column, 'text_format', type(column).__name__) for column in columns)}"
 
 
 def _names(path: Path) -> list[str]:
