@@ -1,8 +1,7 @@
 """Linear systems with A = I - gamma P_pi, and with its transpose, by whichever way suits their size and structure.
 
     dense      small systems: LAPACK's LU
-    direct     what lies near the diagonal once it is ordered (grids, chains): sparse LU. A is diagonally dominant, so
-               that its pivots may be taken as they come, in an order that keeps the factors small
+    direct     what lies near the diagonal once it is ordered (grids, chains): sparse LU
     Krylov     all else: sparse LU fills in on random graphs, where BiCGSTAB takes a few dozen products
 
 An iterated solution is refined (x += solve(b - A x)) until its residual is what rounding leaves; where it stays larger,
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse.csgraph import reverse_cuthill_mckee
-from scipy.sparse.linalg import bicgstab, splu
+from scipy.sparse.linalg import bicgstab
 
 from mdp.model.table import EPS
+from mdp.prediction.elimination import SINGULAR, Condensed, SparseLU, factorised
 
 Array = NDArray[Any]
 
@@ -28,7 +28,6 @@ DENSE = 400  # rows up to which a matrix is factorised as a full one
 PER_BAND, PER_ROW, AFFORDED = 1.2e-8, 1e-6, 4.0  # seconds of sparse LU: PER_BAND bandwidth^3 + PER_ROW n
 MOST_PRODUCTS = 2_000  # of BiCGSTAB, in one round
 ROUNDS = 30  # of refinement
-SINGULAR = "I - gamma P is singular in float64: some state is left too rarely"
 
 
 class Solver:
@@ -39,13 +38,13 @@ class Solver:
 
     def __init__(self, matrix: Any) -> None:
         self._dense: Any = None
-        self._factor: Any = None
+        self._factor: SparseLU | Condensed | None = None
         if isinstance(matrix, np.ndarray) or matrix.shape[0] <= DENSE:
             self._dense = _dense(matrix if isinstance(matrix, np.ndarray) else matrix.toarray())
             return
         self.matrix = sparse.csr_array(matrix)
         if _is_cheap(self.matrix):
-            self._factor = _factorised(self.matrix)
+            self._factor = factorised(self.matrix)
 
     @classmethod
     def of_chain(cls, P: Any, gamma: float) -> Solver:
@@ -64,7 +63,7 @@ class Solver:
             (getrs,) = get_lapack_funcs(("getrs",), (lu, b))
             return np.asarray(getrs(lu, pivots, b, trans=int(not transposed))[0])
         if self._factor is not None:
-            return self._by_factor(b, transposed)
+            return self._factor.solve(b, transposed=transposed)
         A = sparse.csr_array(self.matrix.T) if transposed else self.matrix
         if b.ndim == 1:
             return self._iterated(A, b, transposed)
@@ -74,13 +73,9 @@ class Solver:
         """BiCGSTAB and refinement; sparse LU after all where it does not get there."""
         x = refined(A, b)
         if x is None:
-            self._factor = _factorised(self.matrix)
-            return self._by_factor(b, transposed)
+            self._factor = factorised(self.matrix)
+            return self._factor.solve(b, transposed=transposed)
         return x
-
-    def _by_factor(self, b: Array, transposed: bool) -> Array:
-        """The factors are those of A^T."""
-        return np.asarray(self._factor.solve(b, "N" if transposed else "T"))
 
 
 def refined(A: Any, b: Array) -> Array | None:
@@ -111,16 +106,6 @@ def _dense(A: Array) -> tuple[Array, Array]:
     if zero_pivot:
         raise ValueError(SINGULAR)
     return lu, pivots
-
-
-def _factorised(A: sparse.csr_array[Any]) -> Any:
-    """Sparse LU of A^T, which by columns is what A is by rows."""
-    by_columns = sparse.csc_array((A.data, A.indices, A.indptr), shape=A.shape)
-    try:
-        return splu(by_columns, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, relax=8, panel_size=1,
-                    options={"SymmetricMode": True})  # fmt: skip
-    except RuntimeError:
-        raise ValueError(SINGULAR) from None
 
 
 def _is_cheap(A: sparse.csr_array[Any]) -> bool:

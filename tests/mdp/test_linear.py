@@ -9,7 +9,8 @@ import pytest
 from scipy import sparse
 
 from mdp import FiniteMDP, evaluate
-from mdp.prediction import linear
+from mdp.prediction import elimination, linear
+from mdp.prediction.elimination import Condensed
 from mdp.prediction.linear import Solver
 from tests.worlds import assert_close
 
@@ -17,16 +18,39 @@ GAMMA = 0.95
 
 
 def chain(kind: str, n: int) -> Any:
-    """P (n, n): a full matrix, a random graph, or a ring."""
+    """P (n, n): a full matrix, a random graph, a ring, or a grid, whose states may stay."""
     rng = np.random.default_rng(n)
     if kind == "full":
         return rng.dirichlet(np.ones(n), size=n)
+    if kind in BOARDS:
+        return board(BOARDS[kind], int((n / len(BOARDS[kind])) ** 0.5), rng)
     after = rng.integers(n, size=(n, 3)) if kind == "graph" else (np.arange(n)[:, None] + [0, 1, n - 1]) % n
     rows = np.repeat(np.arange(n), 3)
     return sparse.csr_array((rng.dirichlet(np.ones(3), size=n).ravel(), (rows, after.ravel())), shape=(n, n))
 
 
+# Of each part the moves. An odd torus has two neighbours of one colour; of two boards one is not reached.
+ALL = ((0, 1), (1, 0), (0, -1), (-1, 0))
+BOARDS: dict[str, list[tuple[Any, Any]]] = {
+    "torus": [("wrap", ALL)], "two boards": [("clip", ALL)] * 2, "one way": [("wrap", ((0, 1), (1, 0), (0, -1)))],
+}  # fmt: skip
+
+
+def board(parts: list[tuple[Any, Any]], side: int, rng: np.random.Generator) -> Any:
+    """Parts of side x side cells, with random probabilities of the moves and of staying."""
+    i, j = np.divmod(np.arange(side * side), side)
+    blocks = []
+    for mode, moves in parts:
+        after = [np.ravel_multi_index((i + d, j + e), (side, side), mode=mode) for d, e in ((0, 0), *moves)]
+        p = rng.dirichlet(np.ones(len(after)), size=len(i))
+        entries = p.T.ravel(), (np.tile(np.arange(len(i)), len(after)), np.concatenate(after))
+        blocks.append(sparse.coo_array(entries, shape=(len(i), len(i))))
+    return sparse.csr_array(sparse.block_diag(blocks))
+
+
 def way(solver: Solver) -> str:
+    if isinstance(solver._factor, Condensed):
+        return "condensed"
     return "dense" if solver._dense is not None else "direct" if solver._factor is not None else "Krylov"
 
 
@@ -35,11 +59,16 @@ def way(solver: Solver) -> str:
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(
     ("kind", "n", "expected"),
-    [("full", 30, "dense"), ("graph", 200, "dense"), ("ring", 1000, "direct"), ("graph", 2000, "Krylov")],
-)
+    [
+        ("full", 30, "dense"), ("graph", 200, "dense"), ("ring", 1000, "direct"), ("graph", 2000, "Krylov"),
+        ("torus", 961, "condensed"), ("two boards", 1058, "condensed"), ("one way", 900, "condensed"),
+    ],
+)  # fmt: skip
 def test_solutions(
-    kind: str, n: int, expected: str, transposed: bool, columns: tuple[int, ...], complex_numbers: bool
-) -> None:
+    kind: str, n: int, expected: str, transposed: bool, columns: tuple[int, ...], complex_numbers: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(elimination, "FEWEST", 0)
     P = chain(kind, n)
     rng = np.random.default_rng(0)
     b: Any = rng.normal(size=(n, *columns))
@@ -83,6 +112,21 @@ def test_singular_chains_are_refused(n: int) -> None:
     stay = sparse.eye_array(n, format="csr")
     with pytest.raises(ValueError, match="singular in float64"):
         Solver.of_chain(stay, 1.0)
+
+
+@pytest.mark.parametrize("kind", list(BOARDS))
+def test_no_two_states_that_are_left_out_are_neighbours(kind: str) -> None:
+    A = Solver.of_chain(chain(kind, 1058), GAMMA).matrix
+    left_out = elimination._apart(A)
+    among = A[np.flatnonzero(left_out)][:, np.flatnonzero(left_out)]
+    assert (among != sparse.diags_array(among.diagonal())).nnz == 0
+    assert left_out.mean() >= 0.25  # of the board with state 0, half
+
+
+def test_a_state_that_is_never_left_is_refused_where_it_is_left_out() -> None:
+    A = sparse.csr_array(np.array([[0.0, 0.0], [-0.5, 1.0]]))
+    with pytest.raises(ValueError, match="singular in float64"):
+        Condensed(A, np.array([True, False]))
 
 
 @pytest.mark.parametrize("n", [40, 1000, 5000])
