@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations_with_replacement, product
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from agents import (
     SoftmaxPolicy,
     TabularPreferences,
     audit,
+    rollout,
 )
 from agents.audits import sampling
 from agents.audits.batches import _multisets, _tuples
@@ -280,8 +282,11 @@ def test_as_many_batches_are_drawn_as_were_asked_for(samples: int, monkeypatch: 
     assert sizes[1] == min(600 // (2 * longest), samples // 4)
     assert len(set(sizes[1:-1])) <= 1
     assert all(rows.flatten().tolist() == list(range(2 * n)) for (rows, _), n in zip(drawn, sizes, strict=True))
+    spy = Mock(wraps=rollout)
+    monkeypatch.setattr(sampling, "rollout", spy)
     again = [draw.table.log_probs for draw in sampler.draws("drawing")]
     assert all(torch.equal(x, y) for (_, x), y in zip(drawn, again, strict=True))
+    assert {call.kwargs["group_size"] for call in spy.call_args_list} == {2}
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])

@@ -22,7 +22,7 @@ from agents.cli.language.losses import loss_of
 from agents.cli.language.tasks import Task, problem
 from agents.language import save_model
 from agents.learning import History
-from agents.learning.believing import Part, read_state
+from agents.learning.believing import Part, _parts, read_state
 from agents.learning.checkpoints import Checkpoints
 from agents.learning.processes import Alone
 from agents.learning.training import COLUMNS, TIMES
@@ -82,6 +82,39 @@ def test_a_checkpoint_that_lost_something(
     at.write_text(json.dumps(state))
     with pytest.raises(ValueError, match=message):
         kept.load(*fresh())
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "message"),
+    [
+        ({}, {"gamma": 0.5}, "its gamma was null, now it is 0.5"),
+        ({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}, r"its a\.b was 1, now it is 3"),
+    ],
+)
+def test_a_checkpoint_of_another_run(was: dict[str, Any], now: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """The difference by its name, with what it was and is."""
+    Checkpoints(tmp_path, was, Alone()).save(*stepped(), History([dict(row) for row in ROWS]))
+    with pytest.raises(ValueError, match=f"^{tmp_path}/update-000001 is of another run: {message}$"):
+        Checkpoints(tmp_path, now, Alone()).load(*fresh())
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "message"),
+    [
+        ("a", {"dtype": "F64", "shape": [2]}, "'a' has no data_offsets"),
+        ("a", {"dtype": "F65", "shape": [2], "data_offsets": [0, 16]}, "'a' is of an unknown kind"),
+        ("b", {"dtype": "F64", "shape": [-2], "data_offsets": [0, 16]}, "'b' has no shape"),
+        ("b", {"dtype": "F64", "shape": [2], "data_offsets": [0, 8]}, "'b' does not begin where .* size of its shape"),
+        ("b", {"dtype": "F64", "shape": [2], "data_offsets": [8, 24]}, "'b' does not begin where .* size of its shape"),
+        ("b", {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}, "its tensors have 8 bytes, the file has 16"),
+    ],
+)  # fmt: skip
+def test_a_header_that_does_not_fit_its_file(name: str, said: dict[str, Any], message: str, tmp_path: Path) -> None:
+    header = json.dumps({name: said}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        _parts(path)
 
 
 def test_another_learning_rate(kept: Checkpoints) -> None:

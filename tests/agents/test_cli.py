@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import envs
+from agents import ExactValues, LearnedValues, Reinforce, ReinforceLoss
 from agents.audits import catalogue as zoo
 from agents.cli import app
 from agents.cli import selftest as selftesting
 from agents.cli.audit import _short
+from agents.cli.train import Baseline, Gradient, make_agent
 from agents.learning import training
 from agents.selftest import MISTAKES, self_test
 from agents.selftest.run import Outcome, SelfTest
@@ -428,3 +431,16 @@ def test_a_checkpoint_at_the_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, *arguments) == 0
     (folder,) = Path().glob("*-checkpoints")
     assert max(path.name for path in folder.iterdir()) == "update-000007"
+    (shard,) = (folder / "update-000007").glob("*.safetensors")
+    with safe_open(shard, "np") as file:
+        assert "baseline" in set(file.keys())  # what it has learned of v
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("none", type(None)), ("learned", LearnedValues), ("exact", ExactValues)]
+)
+def test_the_baseline_that_is_asked_for(kind: str, expected: type) -> None:
+    agent = make_agent(envs.gridworld_4x4(), None, None, Baseline(kind), Gradient.sampled)
+    assert isinstance(agent, Reinforce)
+    assert isinstance(agent.loss, ReinforceLoss)
+    assert type(agent.loss.baseline) is expected

@@ -242,6 +242,16 @@ def test_a_reward_that_fails_can_be_mended(fault: str, says: str, at: int) -> No
     assert_same_bits(Path("a"), Path("b"))
 
 
+def test_brackets_in_a_name_are_no_markup() -> None:
+    """Of the folder of the model, and of the checkpoints that are kept."""
+    Path("[bold]").symlink_to(Path("model").resolve())
+    with mock.patch("agents.cli.language.train.draw_training"):
+        _, printed, _ = exactrl("train", "--model", "[bold]", *SMALL, "--updates", "1")
+        code, printed_too, error = exactrl(*TRAIN, "--updates", "2", "--lr", "1e30", "--out", "[red]")
+    assert "[bold] on digits by rloo" in printed
+    assert (code, "[red]" in error + printed_too) == (2, True)
+
+
 def test_parameters_that_are_not_finite_are_not_saved() -> None:
     error = refused(*TRAIN, "--updates", "5", "--lr", "1e300", "--out", "a")
     assert "after 1 updates: row 0 of the preferences is not finite" in error

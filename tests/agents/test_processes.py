@@ -17,7 +17,7 @@ import torch
 
 from agents.cli.language.train import Run, Settings
 from agents.learning.checkpoints import tensors
-from agents.learning.processes import Alone, processes
+from agents.learning.processes import Alone, ProcessLost, answered, processes
 from tests.agents import process_worker
 from tests.agents.models import save
 from tests.agents.two_processes import torchrun
@@ -192,3 +192,23 @@ def test_without_torchrun() -> None:
     assert type(processes()) is Alone
     with pytest.raises(ValueError, match="start with torchrun"):
         processes(sharded=True)
+
+
+@pytest.mark.parametrize(
+    ("says", "reads"),
+    [
+        ("[../gloo/pair.cc:534] Connection closed by peer [::1]:1. Ask.\nstack", "Connection closed by peer"),
+        ("gloo: timed out. More", "gloo: timed out"),
+    ],
+)
+def test_a_process_that_does_not_answer_is_told_in_words(says: str, reads: str) -> None:
+    words = rf"^this process lost another one \({re.escape(reads)}"
+    with pytest.raises(ProcessLost, match=words), answered("this process"):
+        raise RuntimeError(says)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape"), torch.OutOfMemoryError("NCCL")])
+def test_other_errors_are_left_alone(error: RuntimeError) -> None:
+    with pytest.raises(type(error), match=f"^{error}$") as raised, answered("this process"):
+        raise error
+    assert raised.value is error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from agents.cli.app import app
+from agents.cli.language.verify import Part, Row, table
 from tests.agents import models
 
 pytest.importorskip("transformers")
@@ -28,6 +31,17 @@ def test_verify_model_prints_and_writes_both_parts(tmp_path: Path) -> None:
     assert rows["scored by whole softmax"]["off"] > 0.01
     assert "…" not in result.output  # it fits 80 columns
     assert (tmp_path / "exactrl-verify-model.png").stat().st_size > 10_000
+
+
+def test_a_row_beyond_its_limit_fails() -> None:
+    rows = [Row("a", "1", 2e-3, 1e-3), Row("b", "1", 2.0, 3.0, unit="SE"), Row("c", "1", 5e-7)]
+    text = io.StringIO()
+    Console(file=text, width=80, color_system=None).print(table(Part("part", rows, {})))
+    printed = [line.split() for line in text.getvalue().splitlines()]
+    assert ["a", "1", "2.0e-03", "1e-03", "FAIL"] in printed
+    assert ["b", "1", "2.0", "SE", "3.0", "SE", "ok"] in printed
+    assert ["c", "1", "5.0e-07"] in printed
+    assert not Part("part", rows, {}).passed
 
 
 def test_verify_model_takes_no_other_problem(tmp_path: Path) -> None:
