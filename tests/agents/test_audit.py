@@ -174,6 +174,12 @@ def test_ties_that_are_rare_among_trajectories_but_likely_are_seen() -> None:
         assert audit(first_of_the_best, policy, m, group_size=2).ordered
 
 
+def test_an_audit_says_what_it_was_of() -> None:
+    m = MDPS["tokens"]
+    found = audit(ReinforceLoss(), tabular(m), m)
+    assert (found.mdp, found.gamma, found.policy) == (repr(m), m.gamma, "SoftmaxPolicy(TabularPreferences)")
+
+
 def test_frozen_parameters_have_no_part() -> None:
     policy = network(SMALL)
     for p in list(policy.parameters())[:2]:
