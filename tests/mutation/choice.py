@@ -11,6 +11,8 @@ from coverage import CoverageData
 
 from tests.mutation.mutants import Lines, Mutant
 
+BROWSER = "tests/tutorials/test_in_browser.py"  # it would take more address space than a mutant is given
+
 
 class Choice:
     """What the plugin contexts.py wrote: a coverage file, and the seconds of each test."""
@@ -36,7 +38,7 @@ class Choice:
         contexts = self.data.contexts_by_lineno(mutant.path)
         for first, last in (mutant.lines, self.statement(mutant), mutant.body, (1, max(contexts, default=0))):
             named = {test for line in range(first, last + 1) for test in contexts.get(line, ())}
-            if tests := named & self.seconds.keys():
+            if tests := {test for test in named & self.seconds.keys() if not test.startswith(BROWSER)}:
                 return tests
         return set()
 
