@@ -283,6 +283,7 @@ def test_the_report_prints_writes_and_draws(tmp_path: Path) -> None:
     assert seen[-1] == (10_000, 10_000)
     text = str(report)
     assert "corridor: pass" in text
+    assert [column.justify for column in report.table().columns] == ["left", *["right"] * 4, "left"]
     for row in report.rows:
         assert row.route in text
     assert f"SE / |grad J| = {report.relative_error:.3g} with 10,000 episodes" in text

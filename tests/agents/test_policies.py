@@ -9,8 +9,10 @@ from scipy import stats
 
 import envs
 from agents import LinearPreferences, MLPPreferences, SoftmaxPolicy, TabularPreferences, rollout
+from agents.policies.decoding import draw
 from mdp import FiniteMDP, softmax_policy
 from tests.agents.problems import MDPS, PAIRS, POLICIES, assert_behaviour, seeded, tabular
+from tests.worlds import assert_close
 
 
 @pytest.mark.parametrize(("m", "p"), PAIRS)
@@ -194,3 +196,15 @@ def test_float_and_double_lose_nothing() -> None:
 def test_top_p_of_1_cuts_nothing_off() -> None:
     policy = SoftmaxPolicy(Fixed(torch.tensor([[0.0, -17.5, -18.0]])), top_p=1.0)
     assert torch.isfinite(policy.log_probabilities(torch.tensor([0]))).all()
+
+
+@pytest.mark.parametrize("A", [1, 5, 256, 257, 700, 1024])
+def test_a_draw_is_the_inverse_of_the_cdf(A: int) -> None:
+    """In blocks of 256 actions, the last one maybe not full: the first action at which the CDF is above u."""
+    h = 3 * torch.randn(200, A, generator=seeded(A), dtype=torch.float64)
+    h[:100, A // 2] = -torch.inf if A > 1 else 0.0
+    a, log_pi = draw(h, seeded(1))
+    u = torch.rand(200, 1, generator=seeded(1), dtype=torch.float64)
+    expected = (h.softmax(-1).cumsum(-1) <= u).sum(-1)
+    assert torch.equal(a, expected)
+    assert_close(log_pi.numpy(), h.log_softmax(-1).gather(1, a[:, None])[:, 0].numpy(), 1e-12)
