@@ -31,20 +31,20 @@ def times(x: Tensor, W: Tensor) -> Tensor:
 
 
 class Resting:
-    """The weights of a model that does not learn, `arranged` once, for as long as no bit of them changes."""
+    """The weights of a model that does not learn, `arranged` once, for as long as they do not change."""
 
     def __init__(self) -> None:
-        self._bits: list[int] = []
+        self._were: list[tuple[int, int, int]] = []
         self._arranged: list[list[Tensor]] = []
 
     def arranged(self, weights: list[list[Tensor]], rows: int) -> list[list[Tensor]]:
-        """All of them, or all as they are. (A change through `.data` raises no version, so all bits are added up.)"""
+        """All of them, or all as they are. (A change through `.data` raises no version: all bits are added up, too.)"""
         flat = [W for layer in weights for W in layer]
         if not all(map(fits, flat)):
             return weights
-        bits = [int(W.view(torch.int32).sum(dtype=torch.int32)) for W in flat]
-        if bits != self._bits:
-            self._bits, self._arranged = bits, [[arranged(W, rows) for W in layer] for layer in weights]
+        are = [(W.data_ptr(), W._version, int(W.view(torch.int32).sum(dtype=torch.int32))) for W in flat]
+        if are != self._were:
+            self._were, self._arranged = are, [[arranged(W, rows) for W in layer] for layer in weights]
         return self._arranged
 
     def __reduce__(self) -> tuple[type[Resting], tuple[()]]:
