@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
 import envs
 from agents import Audit, PolicyLoss, SoftmaxPolicy, audit, exact_objective, regularised_objective
 from agents.audits.audit import Objective
 from agents.audits.gradients import Loss
+from agents.cli.app import app
 from agents.losses import Batch, named
 from agents.losses.advantages import group_standardised, leave_one_out, penalised
 from agents.losses.aggregation import Aggregation, Constant, episode_mean, step_mean
@@ -227,3 +231,19 @@ def test_cispo_of_torchrl_is_cispo_on_policy_only() -> None:
     cispo = PolicyLoss(by_std, WeightedScore("token", 0.2, 0.2), step_mean)
     assert difference(torchrl("torchrl cispo"), cispo) <= 1e-6
     assert difference(torchrl("torchrl cispo"), cispo, behaviour=llama(2)) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [("trl", {"trl rloo": ("exact", 1.0), "trl dr_grpo, no std": ("scaled", 1 / 2 / LENGTH)}), ("torchrl", {})],
+)
+def test_the_command_line(library: str, expected: dict[str, tuple[str, float]], tmp_path: Path) -> None:
+    """dr_grpo divides by the steps that an episode has at most, and leaves each of 2 in a group half its advantage."""
+    pytest.importorskip(library)
+    result = CliRunner().invoke(app, ["audit", "--library", library, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    rows = {row["name"]: row for row in json.loads((tmp_path / "exactrl-audit.json").read_text())["audits"]}
+    assert len(rows) > 3
+    assert all(name.startswith(library) for name in rows)
+    for name, (verdict, scale) in expected.items():
+        assert (rows[name]["verdict"], rows[name]["scale"]) == (verdict, pytest.approx(scale, rel=1e-9))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents import Batch, PolicyLoss, rollout
+from agents import Batch, PolicyLoss, ReinforceLoss, rollout
 from agents.losses import advantages, aggregation, named
 from agents.losses.advantages import GAE, best, discounted, minus, penalised, whitened
 from agents.losses.kl import KL
@@ -223,7 +223,8 @@ def test_aggregation_and_denominators(batch: Batch) -> None:
         assert float(aggregate(x, batch)) == pytest.approx(value, rel=1e-12)
 
 
-ALL = {
+ALL: dict[str, Any] = {
+    "reinforce": ReinforceLoss(baseline=0.5, to_go=False),
     "reinforce, token ratio": PolicyLoss(discounted(advantages.reward_to_go), ClippedRatio("token", 0.2, 0.2)),
     "rloo": named.rloo(0.1),
     "grpo": named.grpo(0.1),
@@ -237,7 +238,7 @@ ALL = {
 @pytest.mark.parametrize("name", ALL)
 def test_pieces_add_up_to_the_whole_with_the_whole_denominator(name: str, batch: Batch) -> None:
     """Gradient accumulation over whole groups, each piece divided by the count of the whole batch."""
-    loss, steps = ALL[name], ALL[name].aggregation is aggregation.step_mean
+    loss, steps = ALL[name], getattr(ALL[name], "aggregation", None) is aggregation.step_mean
     count = float(batch.lengths.sum()) if steps else float(N)
     total = 0.0
     for first in (0, 8, 20):
