@@ -10,10 +10,13 @@ Which tests run a line comes from `make coverage`; what was found is appended to
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -70,10 +73,17 @@ def survivors() -> list[Mutant]:
     return list(found.values())
 
 
+def elsewhere() -> Path:
+    """A folder for a tree outside of git's, of whose state some tests ask; it is gone when this process ends."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "tree"
+
+
 def try_all(chosen: Iterable[Mutant], budget: float) -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
-    tests, tree = Choice(ROOT, COVERAGE, SECONDS), Tree(ROOT, BUILD / "tree")
+    tests, tree = Choice(ROOT, COVERAGE, SECONDS), Tree(ROOT, elsewhere())
     for mutant in chosen:
         names = tests.chosen(mutant, budget)
         with tree.holding(mutant):
@@ -90,7 +100,7 @@ def try_all(chosen: Iterable[Mutant], budget: float) -> None:
 def check() -> None:
     """Raises where a test that killed a mutant fails without one, or is gone: then it killed nothing."""
     names = sorted({str(line["by"]) for line in tried() if "::" in str(line["by"])})
-    outcome = attempt(Tree(ROOT, BUILD / "tree"), names, limit=3600)
+    outcome = attempt(Tree(ROOT, elsewhere()), names, limit=3600)
     if outcome.by:
         raise SystemExit(f"{outcome.by} fails where nothing was changed")
     if gone := set(names) - outcome.passed:
