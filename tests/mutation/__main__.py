@@ -99,7 +99,8 @@ def try_all(chosen: Iterable[Mutant], budget: float) -> None:
 
 def check() -> None:
     """Raises where a test that killed a mutant fails without one, or is gone: then it killed nothing."""
-    names = sorted({str(line["by"]) for line in tried() if "::" in str(line["by"])})
+    last = {line["key"]: str(line["by"]) for line in tried()}
+    names = sorted({by for by in last.values() if "::" in by})
     outcome = attempt(Tree(ROOT, elsewhere()), names, limit=3600)
     if outcome.by:
         raise SystemExit(f"{outcome.by} fails where nothing was changed")

@@ -61,9 +61,12 @@ def test_what_killed_must_still_run(root: Path, monkeypatch: pytest.MonkeyPatch)
     (root / "test_next.py").write_text(f"from mdp.next import f\n\ndef test_f():\n    {LOOKS}\n")
     for name, value in (("ROOT", root), ("BUILD", root / "build"), ("TRIED", root / "tried.jsonl")):
         monkeypatch.setattr(mutation, name, value)
-    mutation.TRIED.write_text('{"by": "test_next.py::test_f"}\n{"by": "time"}\n')
+    killed = {"1": "test_next.py::test_f", "2": "time", "3": "test_next.py::test_g"}
+    lines = [json.dumps({"key": key, "by": by}) + "\n" for key, by in killed.items()]
+    again = json.dumps({"key": "3", "by": killed["1"]})
+    mutation.TRIED.write_text("".join([*lines, again]))
     mutation.check()
-    mutation.TRIED.write_text('{"by": "test_next.py::test_f"}\n{"by": "test_next.py::test_g"}\n')
+    mutation.TRIED.write_text("".join(lines))
     with pytest.raises(SystemExit, match=r"test_next\.py::test_g does not run any more"):
         mutation.check()
 
