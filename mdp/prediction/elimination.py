@@ -5,7 +5,8 @@ Of states no two of which are neighbours, E, and the others, K (the two colours 
     A = [D  B; C  F] with D diagonal:   (F - C D^-1 B) x_K = b_K - C D^-1 b_E,   x_E = D^-1 (b_E - B x_K)
 
 which is Gaussian elimination of E. Any good order would begin with most of these, but column by column: two sparse
-products take a small part of the time. On a chain it is cyclic reduction; engineers call it static condensation.
+products take a small part of the time. Engineers call it static condensation. (Chains gain nothing: their factors are
+as small as they are.)
 
 A is diagonally dominant, so that its pivots may be taken as they come, in an order that keeps the factors small.
 """
@@ -63,6 +64,16 @@ class Condensed:
         return x
 
 
+def rows_of(A: sparse.csr_array[Any]) -> Array:
+    """The row of each entry."""
+    return np.repeat(np.arange(A.shape[0], dtype=A.indices.dtype), np.diff(A.indptr))
+
+
+def pattern(A: sparse.csr_array[Any]) -> sparse.csr_matrix[Any]:
+    """Where A has entries, as scipy.sparse.csgraph takes it."""
+    return sparse.csr_matrix((np.ones(A.nnz, np.int8), A.indices, A.indptr), shape=A.shape)
+
+
 def factorised(A: sparse.csr_array[Any]) -> SparseLU | Condensed:
     """By whichever is quicker."""
     n = A.shape[0]
@@ -73,7 +84,7 @@ def factorised(A: sparse.csr_array[Any]) -> SparseLU | Condensed:
 
 def _apart(A: sparse.csr_array[Any]) -> NDArray[np.bool_]:
     """States (n,) with few neighbours, and no two of them neighbours: of an even or of an odd distance from state 0."""
-    n, rows = A.shape[0], np.repeat(np.arange(A.shape[0], dtype=A.indices.dtype), np.diff(A.indptr))
+    n, rows = A.shape[0], rows_of(A)
     i, j = (x[rows != A.indices] for x in (rows, A.indices))
     few = np.maximum(np.bincount(i, minlength=n), np.bincount(j, minlength=n)) <= NEIGHBOURS
     odd = _distances(A) % 2 == 1
@@ -85,8 +96,7 @@ def _apart(A: sparse.csr_array[Any]) -> NDArray[np.bool_]:
 
 def _distances(A: sparse.csr_array[Any]) -> NDArray[np.int64]:
     """Steps (n,) between state 0 and each state, in either direction; 0 where no steps lead."""
-    pattern = sparse.csr_matrix((np.ones(A.nnz, np.int8), A.indices, A.indptr), shape=A.shape)
-    before, states = breadth_first_order(pattern, 0, directed=False)[1], np.arange(A.shape[0])
+    before, states = breadth_first_order(pattern(A), 0, directed=False)[1], np.arange(A.shape[0])
     before = np.where(before < 0, states, before)
     steps: NDArray[np.int64] = (before != states).astype(np.int64)
     while (before != before[before]).any():  # twice as far back each time

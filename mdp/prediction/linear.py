@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import bicgstab
 
 from mdp.model.table import EPS
-from mdp.prediction.elimination import SINGULAR, Condensed, SparseLU, factorised
+from mdp.prediction.elimination import SINGULAR, Condensed, SparseLU, factorised, pattern, rows_of
 
 Array = NDArray[Any]
 
@@ -110,14 +110,13 @@ def _dense(A: Array) -> tuple[Array, Array]:
 
 def _is_cheap(A: sparse.csr_array[Any]) -> bool:
     """Whether sparse LU takes a few seconds at most, by the bandwidth as it is, or as it can be made."""
-    n, row = A.shape[0], np.repeat(np.arange(A.shape[0], dtype=A.indices.dtype), np.diff(A.indptr))
+    n, row = A.shape[0], rows_of(A)
 
     def seconds(i: Array, j: Array) -> float:
         return float(PER_BAND * int(np.abs(i - j).max(initial=0)) ** 3 + PER_ROW * n)
 
     if seconds(row, A.indices) <= AFFORDED:
         return True
-    pattern = sparse.csr_matrix((np.ones(A.nnz, np.int8), A.indices, A.indptr), shape=A.shape)
     place = np.empty(n, np.int64)
-    place[reverse_cuthill_mckee(pattern)] = np.arange(n)
+    place[reverse_cuthill_mckee(pattern(A))] = np.arange(n)
     return seconds(place[row], place[A.indices]) <= AFFORDED

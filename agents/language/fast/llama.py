@@ -147,7 +147,7 @@ class Llama:
         """log pi (n, T) of completions (n, T) where mask (n, T), else 0; a row of mask is True as far as it lasts.
 
         pi = softmax(shape(h)), where shape(h) is h / temperature, and -inf for actions cut off. memory: kept while
-        these very completions were sampled with the parameters as they are; not changed, so it may serve again.
+        these very completions were sampled with the parameters as they are; what it kept stays, so it may serve again.
         """
         T = int(mask.any(0).sum())
         fed, lasts = mask[:, 1:T], mask[:, :T].t().flatten()
