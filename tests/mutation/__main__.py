@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "mutation"
 TRIED = BUILD / "tried.jsonl"
 COVERAGE, SECONDS = ROOT / ".coverage", ROOT / ".coverage_seconds.json"
-BUDGET = 20.0  # seconds of tests for one mutant, as coverage measured them
+BUDGET = 60.0  # seconds of tests for one mutant, as coverage measured them
 LIBRARIES = (
     "gymnasium.vector", "hypothesis", "matplotlib.pyplot", "rich.progress", "scipy.linalg", "scipy.optimize",
     "scipy.sparse.csgraph", "scipy.sparse.linalg", "scipy.stats", "torch", "transformers", "typer.testing",
@@ -80,10 +81,16 @@ def elsewhere() -> Path:
     return folder / "tree"
 
 
+def head() -> str:
+    """The commit whose tests are run."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 def try_all(chosen: Iterable[Mutant], budget: float) -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
-    tests, tree = Choice(ROOT, COVERAGE, SECONDS), Tree(ROOT, elsewhere())
+    tests, tree, commit = Choice(ROOT, COVERAGE, SECONDS), Tree(ROOT, elsewhere()), head()
     for mutant in chosen:
         names = tests.chosen(mutant, budget)
         with tree.holding(mutant):
@@ -91,6 +98,7 @@ def try_all(chosen: Iterable[Mutant], budget: float) -> None:
         line = {
             "room": mutant.path.partition("/")[0], "key": mutant.key, "line": mutant.lines[0], "tests": len(names),
             "by": outcome.by if outcome else None, "seconds": round(outcome.seconds, 1) if outcome else 0.0,
+            "commit": commit,
         }  # fmt: skip
         with TRIED.open("a") as file:
             file.write(json.dumps(line) + "\n")

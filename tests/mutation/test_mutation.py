@@ -107,9 +107,16 @@ def test_a_line_that_ran_in_no_test_has_those_of_its_file(root: Path) -> None:
     assert tests == [[[]], [["t.py::f"]]]
 
 
-def test_the_page() -> None:
-    """What a later try kills is killed now, and was not at first; the interval is that of R's binom.test."""
-    tried = [{"room": "mdp", "key": str(i), "by": None if i < 2 else "t"} for i in range(4)]
-    text = page({"mdp": 1_000}, [*tried, tried[1] | {"by": "t"}])
-    assert "| `mdp` | 1,000 | 4 | 2 | 50.0 % (6.8 to 93.2) | 3 | 75.0 % |" in text
-    assert text.endswith("\nnot judged yet:\n- `0`\n")
+def test_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a later try kills is killed now, and was not at first; the intervals are those of R's binom.test."""
+    monkeypatch.setattr("tests.mutation.page.HERE", tmp_path)
+    (tmp_path / "judged.json").write_text('{"0": "Equivalent: so it is", "2": "The layout of a file"}')
+    tried = [{"room": "mdp", "key": str(i), "by": "t" if i > 2 else None, "commit": "abc"} for i in range(5)]
+    text = page(
+        {"mdp": 1_000}, [{"room": "mdp", "key": "old", "by": "t"}, *tried, tried[1] | {"by": "t", "commit": "d"}]
+    )
+    assert (
+        "| `mdp` | 1,000 | before | 1 | 1 | 100.0 % (2.5 to 100.0) | 0 | 100.0 % (2.5 to 100.0) | 1 | 100.0 % |" in text
+    )
+    assert "| abc | 5 | 2 | 40.0 % (5.3 to 85.3) | 1 | 50.0 % (6.8 to 93.2) | 3 | 60.0 % |" in text
+    assert text.endswith("\nEquivalent: so it is:\n- `0`\n\nThe layout of a file:\n- `2`\n")
