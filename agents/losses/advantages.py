@@ -108,7 +108,7 @@ def best(k: int, *, in_groups: bool = True) -> Advantage:
         together = group[:, None] == group if in_groups else torch.ones_like(group[:, None] == group)
         better = (together & (G[:, None] < G)).sum(1)
         equal = (together & (G[:, None] == G)).sum(1)
-        return ((k - better) / equal).clamp(0, 1).to(G.dtype)[:, None]
+        return ((k - better).to(G.dtype) / equal).clamp(0, 1)[:, None]
 
     return chosen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor
 
 from agents import Batch, PolicyLoss, ReinforceLoss, rollout
-from agents.losses import advantages, aggregation, named
+from agents.losses import advantages, aggregation, named, supervised
 from agents.losses.advantages import GAE, best, discounted, minus, penalised, whitened
 from agents.losses.kl import KL
-from agents.losses.ratios import ClippedRatio, Level, WeightedScore, importance, score
+from agents.losses.ratios import ClippedRatio, Level, WeightedScore, clipped, importance, score
 from tests.agents.problems import seeded, tabular
 from tests.worlds import random_mdp
 
@@ -95,8 +96,9 @@ def test_group_numbers_need_no_order(batch: Batch) -> None:
 
 def test_a_group_of_one_cannot_be_compared(batch: Batch) -> None:
     alone = replace(batch, group=torch.arange(N))
+    needs = "this loss compares the episodes of a group: sample groups of at least 2 (group_size)"
     for loss in (named.rloo(), named.grpo(), named.dr_grpo(3)):
-        with pytest.raises(ValueError, match="groups of at least 2"):
+        with pytest.raises(ValueError, match=f"^{re.escape(needs)}$"):
             loss(alone)
 
 
@@ -142,11 +144,6 @@ def test_gae(batch: Batch, lam: float) -> None:
     assert_steps(batch, GAE(v, lam)(batch), expected)
     by_function = GAE(lambda batch: torch.as_tensor(v)[batch.states], lam)
     torch.testing.assert_close(by_function(batch), GAE(v, lam)(batch))
-
-
-def test_lambda_outside_0_1_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"lambda must lie in \[0, 1\], not 1.2"):
-        GAE(0.0, 1.2)
 
 
 def test_the_penalty_inside_the_reward(batch: Batch) -> None:
@@ -264,29 +261,196 @@ def test_a_policy_loss_is_its_parts(batch: Batch) -> None:
     torch.testing.assert_close(loss(batch), expected)
 
 
-def test_what_a_part_needs_is_asked_for(batch: Batch) -> None:
-    with pytest.raises(ValueError, match="pass reference="):
-        named.rloo(0.1)(replace(batch, reference_log_probs=None))
-    with pytest.raises(ValueError, match="log-probabilities of the policy that played"):
-        named.grpo()(replace(batch, behaviour_log_probs=None))
-    with pytest.raises(ValueError, match="info has no \"state\""):
-        named.actor_critic(np.zeros(7))(replace(batch, states_are_known=False))
-    with pytest.raises(ValueError, match="1 of 24 episodes are truncated"):
-        named.rloo()(replace(batch, truncated=torch.arange(N) == 3))
+TRUNCATED = (
+    "1 of 24 episodes are truncated, so their returns are not known: let episodes end, or make the time limit part of "
+    "the MDP (mdp.unroll)"
+)
+NO_STATE = 'a baseline of the state needs states, and the environment\'s info has no "state"'
+
+
+@pytest.mark.parametrize(
+    ("loss", "without", "message"),
+    [
+        (named.rloo(0.1), {"reference_log_probs": None},
+         "a KL needs the log-probabilities of a reference policy: pass reference="),
+        (named.grpo(), {"behaviour_log_probs": None},
+         "an importance ratio needs the log-probabilities of the policy that played"),
+        (named.actor_critic(np.zeros(7)), {"states_are_known": False}, NO_STATE),
+        (named.rloo(), {"truncated": torch.arange(N) == 3}, TRUNCATED),
+    ],
+)  # fmt: skip
+def test_what_a_part_needs_is_asked_for(batch: Batch, loss: PolicyLoss, without: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        loss(replace(batch, **without))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: named.off_policy_reinforce("tokens"), "one of token, sequence, geometric, not 'tokens'"),  # type: ignore[arg-type]
-        (lambda: KL(0.1, "k4"), "one of k1, k2, k3, not 'k4'"),  # type: ignore[arg-type]
-        (lambda: named.dr_grpo(-3), "length must be positive, not -3"),
-        (lambda: named.grpo(clip=-0.5), "clip low must be positive, not -0.5"),
-        (lambda: named.ppo(0.0, dual=0.5), "dual clip must lie above 1, not 0.5"),
+        (lambda: named.off_policy_reinforce("tokens"),  # type: ignore[arg-type]
+         "the ratio is one of token, sequence, geometric, not 'tokens'"),
+        (lambda: ClippedRatio("tokens", 0.1, 0.1),  # type: ignore[arg-type]
+         "the ratio is one of token, sequence, geometric, not 'tokens'"),
+        (lambda: KL(0.1, "k4"), "the KL is estimated by one of k1, k2, k3, not 'k4'"),  # type: ignore[arg-type]
+        (lambda: named.dr_grpo(-3), "the length must be positive, not -3"),
+        (lambda: aggregation.Constant(0), "the length must be positive, not 0"),
+        (lambda: named.grpo(clip=-0.5), "the clip low must be positive, not -0.5"),
+        (lambda: named.dapo(high=0), "the clip high must be positive, not 0"),
+        (lambda: WeightedScore("token", low=0), "the clip low must be positive, not 0"),
+        (lambda: WeightedScore("token", high=0), "the clip high must be positive, not 0"),
+        (lambda: named.ppo(0.0, dual=1), "the dual clip must lie above 1, not 1"),
         (lambda: best(0), "k must be at least 1, not 0"),
-        (lambda: named.reinforce(np.zeros((7, 1)))(scored()), r"b has shape \(7, 1\)"),
+        (lambda: GAE(0.0, 1.2), "lambda must lie in [0, 1], not 1.2"),
+        (lambda: GAE(0.0, -0.1), "lambda must lie in [0, 1], not -0.1"),
+        (lambda: ReinforceLoss(to_go=False, discounted=False),
+         "the whole return has no gamma^t in front to leave out: discounted=False needs to_go=True"),
+        (lambda: named.reinforce(np.zeros((7, 1)))(scored()),
+         "b has shape (7, 1): it is a number, or one for each state, (S,)"),
     ],
-)
+)  # fmt: skip
 def test_settings_that_are_none(make: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make()
+
+
+# ---- small batches, and what is beyond their ends ----
+
+
+def rewarded(rewards: list[list[float]], lengths: list[int]) -> Batch:
+    """Episodes with these rewards, of one group."""
+    n, T = len(rewards), len(rewards[0])
+    mask = torch.arange(T) < torch.tensor(lengths)[:, None]
+    return replace(
+        scored(), rewards=torch.tensor(rewards, dtype=torch.float64), mask=mask, lengths=torch.tensor(lengths),
+        group=torch.zeros(n, dtype=torch.long), truncated=torch.zeros(n, dtype=torch.bool),
+    )  # fmt: skip
+
+
+def test_an_episode_of_no_step_adds_nothing() -> None:
+    x, lengths = torch.tensor([[3.0], [0.0]]), [1, 0]
+    for aggregate in (aggregation.episode_mean, aggregation.episode_sum):
+        assert float(aggregate(x, rewarded([[0.0], [0.0]], lengths))) == 1.5
+    assert float(aggregation.step_mean(x, rewarded([[0.0], [0.0]], lengths))) == 3.0
+    assert float(aggregation.step_mean(0 * x, rewarded([[0.0], [0.0]], [0, 0]))) == 0.0
+    assert float(aggregation.Constant(0.5)(x, rewarded([[0.0], [0.0]], lengths))) == 3.0
+
+
+def test_whitening_of_one_step_and_of_two() -> None:
+    """The deviation of 1 and 3 is sqrt(2); one step deviates from nothing."""
+    white = whitened(advantages.reward_to_go)
+    assert white(rewarded([[7.0]], [1])).tolist() == [[0.0]]
+    np.testing.assert_allclose(white(rewarded([[1.0], [3.0]], [1, 1]))[:, 0], np.array([-1, 1]) / 2**0.5, rtol=2e-8)
+
+
+def test_a_return_at_the_threshold_is_above_it() -> None:
+    batch = rewarded([[0.5, 0.0], [0.25, 0.0]], [1, 1])
+    assert advantages.above(0.5)(batch).tolist() == [[1.0], [0.0]]
+
+
+def test_three_share_two_places() -> None:
+    """In the precision of the returns."""
+    shares = best(2)(rewarded([[1.0], [1.0], [1.0]], [1, 1, 1]))
+    assert shares.tolist() == [[2 / 3]] * 3
+
+
+def test_a_baseline_takes_the_precision_of_the_rewards(batch: Batch) -> None:
+    single = replace(batch, rewards=batch.rewards.float())
+    for b in (0.1, np.arange(MDP.n_states) / 3):
+        assert minus(advantages.reward_to_go, b)(single).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(None, None, [0.2, 1.0, 9.0]), (0.5, None, [0.5, 1.0, 9.0]), (None, 2.0, [0.2, 1.0, 3.0]),
+     (0.5, 2.0, [0.5, 1.0, 3.0]), (0.1, 0.1, [0.9, 1.0, 1.1])],
+)  # fmt: skip
+def test_a_clip_is_open_where_no_bound_is_given(low: float | None, high: float | None, expected: list[float]) -> None:
+    assert clipped(torch.tensor([0.2, 1.0, 9.0], dtype=torch.float64), low, high).tolist() == expected
+
+
+def test_a_step_that_the_policy_never_takes_adds_nothing() -> None:
+    """w = 0 and log pi = -inf, whose product is no number."""
+    batch = rewarded([[1.0, 1.0]], [2])
+    log_probs = torch.tensor([[-1.0, -torch.inf]], dtype=torch.float64)
+    played = replace(batch, log_probs=log_probs, behaviour_log_probs=torch.full((1, 2), -1.0, dtype=torch.float64))
+    assert WeightedScore("token")(played, torch.full((1, 2), 3.0)).tolist() == [[-3.0, 0.0]]
+
+
+def test_the_geometric_ratio_of_one_step_is_that_of_the_step() -> None:
+    batch = rewarded([[1.0, 0.0]], [1])
+    d = torch.tensor([[math.log(2), 0.0]], dtype=torch.float64)
+    found = importance(replace(batch, log_probs=d, behaviour_log_probs=0 * d), "geometric")
+    np.testing.assert_allclose(found, [[2.0]], rtol=1e-15)
+
+
+def test_what_a_surrogate_sees_of_the_advantage(batch: Batch) -> None:
+    """Constant, and 0 after the end."""
+    seen: list[Tensor] = []
+
+    def surrogate(batch: Batch, A: Tensor) -> Tensor:
+        seen.append(A)
+        return batch.log_probs
+
+    PolicyLoss(lambda batch: 5 + batch.log_probs, surrogate)(batch)
+    assert not seen[0].requires_grad
+    assert torch.equal(seen[0], torch.where(batch.mask, 5 + batch.log_probs.detach(), 0.0))
+
+
+# ---- the losses by name ----
+
+STANDARDISED, TOKEN = advantages.group_standardised, ClippedRatio("token", 0.2, 0.2)
+CHOSEN: dict[str, tuple[object, PolicyLoss]] = {
+    "GRPO": (named.grpo(), PolicyLoss(STANDARDISED, TOKEN, aggregation.episode_mean)),
+    "GRPO, set": (named.grpo(0.1, 0.3), PolicyLoss(
+        STANDARDISED, ClippedRatio("token", 0.3, 0.3), aggregation.episode_mean, KL(0.1, "k3"))),
+    "Dr. GRPO": (named.dr_grpo(7), PolicyLoss(advantages.group_mean, TOKEN, aggregation.Constant(7))),
+    "Dr. GRPO, set": (named.dr_grpo(7, 0.3), PolicyLoss(
+        advantages.group_mean, ClippedRatio("token", 0.3, 0.3), aggregation.Constant(7))),
+    "DAPO": (named.dapo(), PolicyLoss(STANDARDISED, ClippedRatio("token", 0.2, 0.28), aggregation.step_mean)),
+    "DAPO, set": (named.dapo(0.1, 0.5), PolicyLoss(
+        STANDARDISED, ClippedRatio("token", 0.1, 0.5), aggregation.step_mean)),
+    "BNPO": (named.bnpo(), PolicyLoss(STANDARDISED, TOKEN, aggregation.step_mean)),
+    "BNPO, set": (named.bnpo(0.1, 0.3), PolicyLoss(
+        STANDARDISED, ClippedRatio("token", 0.3, 0.3), aggregation.step_mean, KL(0.1, "k3"))),
+    "PPO": (named.ppo(0.5), PolicyLoss(GAE(0.5, 0.95), TOKEN, aggregation.step_mean)),
+    "PPO, set": (named.ppo(0.5, 0.4, 0.3, dual=2.0, entropy=0.1), PolicyLoss(
+        GAE(0.5, 0.4), ClippedRatio("token", 0.3, 0.3, 2.0), aggregation.step_mean, entropy=0.1)),
+    "GSPO": (named.gspo(), PolicyLoss(
+        STANDARDISED, ClippedRatio("geometric", 3e-4, 4e-4), aggregation.episode_mean)),
+    "GSPO, set": (named.gspo(0.1, 0.5), PolicyLoss(
+        STANDARDISED, ClippedRatio("geometric", 0.1, 0.5), aggregation.episode_mean)),
+    "CISPO": (named.cispo(), PolicyLoss(STANDARDISED, WeightedScore("token", None, 0.28), aggregation.step_mean)),
+    "CISPO, set": (named.cispo(0.1), PolicyLoss(
+        STANDARDISED, WeightedScore("token", None, 0.1), aggregation.step_mean)),
+    "off-policy": (named.off_policy_reinforce(), PolicyLoss(advantages.whole_return, WeightedScore("sequence"))),
+    "token ratios": (named.off_policy_reinforce("token"), PolicyLoss(advantages.whole_return, WeightedScore("token"))),
+    "stale": (named.stale_reinforce(), PolicyLoss(advantages.whole_return)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_settings_of_the_papers(name: str) -> None:
+    """What a name stands for, as it is and with all of its settings changed."""
+    found, parts = CHOSEN[name]
+    assert found == parts
+
+
+@pytest.mark.parametrize(
+    ("found", "parts"),
+    [
+        (named.reinforce_plus_plus(), PolicyLoss(whitened(advantages.reward_to_go), TOKEN, aggregation.step_mean)),
+        (named.reinforce_plus_plus(0.1, 0.3), PolicyLoss(
+            whitened(penalised(advantages.reward_to_go, 0.1)), ClippedRatio("token", 0.3, 0.3), aggregation.step_mean)),
+        (named.actor_critic(0.5), PolicyLoss(discounted(GAE(0.5, 0.0)))),
+        (named.actor_critic(0.5, 0.4), PolicyLoss(discounted(GAE(0.5, 0.4)))),
+        (named.rloo(), PolicyLoss(advantages.leave_one_out)),
+        (named.rloo(0.1), PolicyLoss(penalised(advantages.leave_one_out, 0.1))),
+        (named.reinforce(0.5), ReinforceLoss(baseline=0.5)),
+        (supervised.sft(), PolicyLoss(advantages.ones)),
+        (supervised.rest(0.3), PolicyLoss(advantages.above(0.3))),
+        (supervised.rest_ranked(3), PolicyLoss(best(3, in_groups=False))),
+        (supervised.best_of_n(), PolicyLoss(best(1))),
+    ],
+)  # fmt: skip
+def test_losses_by_name_are_their_parts(batch: Batch, found: PolicyLoss, parts: PolicyLoss) -> None:
+    assert torch.equal(found(batch), parts(batch))
