@@ -10,7 +10,8 @@ import torch
 
 import envs
 from agents import Batch, ExactValues, LearnedValues, ReinforceLoss, rollout
-from agents.losses import discounts, returns_to_go
+from agents.losses import discounts, negligible_after, returns_to_go
+from agents.losses.returns import refuse_truncated
 from mdp import evaluate
 from mdp import returns_to_go as numpy_returns_to_go
 from tests.agents.problems import MDPS, seeded, tabular
@@ -35,6 +36,42 @@ def test_returns_are_differentiable() -> None:
 def test_discounts() -> None:
     assert discounts(torch.zeros(2, 3), 0.5).tolist() == [1.0, 0.5, 0.25]
     assert discounts(torch.zeros(2, 3), 0.0).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_discounts_are_numbers_like_the_rewards() -> None:
+    for like in (torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3, device="meta")):
+        found = discounts(like, 0.5)
+        assert (found.dtype, found.device) == (like.dtype, like.device)
+
+
+@pytest.mark.parametrize("gamma", [1e-20, 1e-3, 0.3, 0.5, 0.9, 0.99, 0.999])
+def test_how_long_a_discount_is_seen(gamma: float) -> None:
+    """The first T with gamma^T (T + 1 / (1 - gamma)) / (1 - gamma) <= eps, found by trying."""
+    eps, found = float(np.finfo(float).eps), negligible_after(gamma)
+    assert found == next(T for T in range(1, 10**6) if gamma**T * (T + 1 / (1 - gamma)) / (1 - gamma) <= eps)
+
+
+def test_without_discount_all_counts_and_with_the_whole_one_the_first_step() -> None:
+    assert negligible_after(1) is None
+    assert negligible_after(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "forgets"),
+    [(ReinforceLoss(), 422), (ReinforceLoss(to_go=False), None), (ReinforceLoss(discounted=False), None)],
+)
+def test_only_a_discounted_return_to_go_forgets(loss: ReinforceLoss, forgets: int | None) -> None:
+    assert loss.forgets_after(0.9) == forgets
+
+
+def test_an_episode_may_be_cut_off_where_the_discount_has_ended() -> None:
+    """At step 5, say: of one of 5 steps nothing is missed, nor of a shorter one that ended."""
+    long_enough = replace(_batch(n=3), lengths=torch.tensor([5, 2, 9]), truncated=torch.tensor([True, False, True]))
+    refuse_truncated(long_enough, 5)
+    with pytest.raises(ValueError, match=r"^1 of 3 episodes are truncated"):
+        refuse_truncated(long_enough, 6)
+    with pytest.raises(ValueError, match=r"^2 of 3 episodes are truncated"):
+        refuse_truncated(long_enough)
 
 
 def _batch(name: str = "random", n: int = 30) -> Batch:
@@ -114,3 +151,28 @@ def test_entropies_and_reference() -> None:
     expected = np.log(reference.matrix(mdp).detach().numpy()[s, batch.actions[:, 0]])
     np.testing.assert_allclose(batch.reference_log_probs[:, 0].numpy(), expected, rtol=1e-12)
     assert batch.observations.tolist() == batch.states.tolist()
+
+
+def test_a_batch_has_the_precision_of_the_policy() -> None:
+    mdp = MDPS["tokens"]
+    single = tabular(mdp).float()
+    batch = Batch.of(single, rollout(tabular(mdp), mdp, 5, generator=seeded()), reference=single)
+    assert batch.behaviour_log_probs is not None
+    assert batch.reference_log_probs is not None
+    numbers = (batch.rewards, batch.log_probs, batch.behaviour_log_probs, batch.reference_log_probs, batch.entropies)
+    assert {x.dtype for x in numbers} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["tokens", "robot"])
+def test_a_batch_is_what_was_played(name: str) -> None:
+    mdp = MDPS[name]
+    episodes = rollout(tabular(mdp), mdp, 6, group_size=3, generator=seeded())
+    batch = Batch.of(tabular(mdp, 1), episodes)
+    assert batch.gamma == mdp.gamma
+    assert batch.states_are_known
+    assert batch.reference_log_probs is None
+    for part in ("rewards", "actions", "states", "mask", "lengths", "group", "truncated", "behaviour_log_probs"):
+        np.testing.assert_array_equal(getattr(batch, part), getattr(episodes, part), err_msg=part)
+    np.testing.assert_array_equal(batch.observations, episodes.observations)
+    unknown = Batch.of(tabular(mdp), replace(episodes, behaviour_log_probs=None))
+    assert unknown.behaviour_log_probs is None

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +14,8 @@ from scipy import stats
 
 import envs
 from agents import LinearPreferences, MLPPreferences, SoftmaxPolicy, TabularPreferences, rollout
-from agents.policies.decoding import draw
+from agents.policies.decoding import draw, top_k_mask, top_p_mask
+from agents.policies.preferences import as_tensor
 from mdp import FiniteMDP, softmax_policy
 from tests.agents.problems import MDPS, PAIRS, POLICIES, assert_behaviour, seeded, tabular
 from tests.worlds import assert_close
@@ -52,6 +58,7 @@ def test_float32_by_default_and_double_on_request() -> None:
     assert policy.double().matrix(MDPS["grid"]).dtype == torch.float64
 
 
+NAN, INF = float("nan"), float("inf")
 LOGITS = torch.tensor([[3.0, 1.0, 2.0, 0.0]], dtype=torch.float64)
 
 
@@ -77,6 +84,7 @@ class Fixed(torch.nn.Module):
         ({"top_p": 1.0}, [0, 1, 2, 3]),
         ({"top_k": 3, "top_p": 0.7}, [0, 2]),
         ({"temperature": 0.1, "top_p": 0.99}, [0]),
+        ({"temperature": 2.0}, [0, 1, 2, 3]),
     ],
 )
 def test_decoding_keeps_what_it_should_and_renormalises(options: dict[str, float], kept: list[int]) -> None:
@@ -128,15 +136,16 @@ def test_log_prob_of_episodes_is_read_off_the_matrix(m: str, p: str) -> None:
     log_probs = policy.log_prob(episodes).detach().numpy()
     pi = policy.matrix(mdp).detach().numpy()
     mask = episodes.mask
-    np.testing.assert_allclose(
-        log_probs[mask], np.log(pi[episodes.states[mask], episodes.actions[mask]]), atol=1e-13
-    )
+    np.testing.assert_allclose(log_probs[mask], np.log(pi[episodes.states[mask], episodes.actions[mask]]), atol=1e-13)
     assert (log_probs[~mask] == 0).all()
     assert_behaviour(episodes, log_probs)
 
 
 def test_mlp_reads_integers_as_one_hot_vectors() -> None:
     mlp = MLPPreferences(4, 3, hidden=(5, 6), generator=seeded()).double()
+    with torch.no_grad():
+        for p in mlp.parameters():
+            p.normal_(generator=seeded(1))  # the biases, too, which are 0 at first
     torch.testing.assert_close(mlp(torch.arange(4)), mlp(torch.eye(4, dtype=torch.float64)))
 
 
@@ -151,43 +160,55 @@ def test_linear_preferences_are_the_dot_product() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature must be positive and finite, not 0"),
-        ({"temperature": float("nan")}, "temperature must be positive and finite, not nan"),
+        ({"temperature": 0.0}, "temperature must be positive and finite, not 0.0; for the limit 0 there is greedy()"),
+        ({"temperature": NAN}, "temperature must be positive and finite, not nan; for the limit 0 there is greedy()"),
+        ({"temperature": INF}, "temperature must be positive and finite, not inf; for the limit 0 there is greedy()"),
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
-        ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0"),
-        ({"top_p": 1.5}, "not 1.5"),
+        ({"top_p": 0.0}, "top_p must lie in (0, 1], not 0.0"),
+        ({"top_p": 1.5}, "top_p must lie in (0, 1], not 1.5"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         SoftmaxPolicy(Fixed(LOGITS.clone()), **options)  # type: ignore[arg-type]
 
 
-def test_bad_inputs_are_refused() -> None:
-    policy = SoftmaxPolicy(Fixed(LOGITS.clone()))
-    with pytest.raises(ValueError, match="row 0 has no admissible action"):
-        policy.log_probabilities(torch.tensor([0]), torch.zeros(1, 4, dtype=torch.bool))
-    with pytest.raises(ValueError, match=r"features have shape \(2, 3\)"):
-        LinearPreferences(np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"must lie in 0 .. 1, not 2 .. 2"):
-        LinearPreferences(np.zeros((2, 3, 1)))(torch.tensor([2]))
-    with pytest.raises(ValueError, match=r"of shape \(3,\), not \(2,\)"):
-        MLPPreferences(2, 2, generator=seeded())(torch.zeros(1, 3))
-    with pytest.raises(ValueError, match=r"observation \[0.69\d*\] is not one of the 16"):
-        TabularPreferences(MDPS["grid"]).row(torch.tensor([0.7]))
-    with pytest.raises(ValueError, match="observations of 2 numbers; the table has observations of 1"):
-        TabularPreferences(MDPS["grid"]).row(torch.zeros(3, 2))
-    with pytest.raises(ValueError, match=r"integers 0 \.\. 1, not torch\.float32 of shape \(1,\)"):
-        LinearPreferences(np.zeros((2, 3, 1)))(torch.tensor([1.0]))
-    for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="row 1 of the preferences is not finite"):
-            SoftmaxPolicy(Fixed(torch.tensor([[0.0, 0.0], [0.0, value]]))).sample(torch.arange(2), generator=seeded())
+TWO = LinearPreferences(np.zeros((2, 3, 1)))
+TABLE = TabularPreferences(MDPS["grid"])
+NONE_FINITE = Fixed(torch.tensor([[0.0, 0.0], [0.0, NAN], [INF, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SoftmaxPolicy(Fixed(LOGITS.expand(2, 4).clone())).log_probabilities([0, 1], [[0, 1, 0, 0], [0] * 4]),
+         "row 1 has no admissible action"),
+        (lambda: SoftmaxPolicy(Fixed(LOGITS.clone())).log_probabilities([0], [[True, True]]),
+         "the preferences have shape (1, 4), admissible (1, 2)"),
+        (lambda: LinearPreferences(np.zeros((2, 3))), "features have shape (2, 3), not (O, A, d)"),
+        (lambda: TWO(torch.tensor([1, 2])), "observations must lie in 0 .. 1, not 1 .. 2"),
+        (lambda: TWO(torch.tensor([-1, 0])), "observations must lie in 0 .. 1, not -1 .. 0"),
+        (lambda: TWO(torch.tensor([1.0])), "observations must be integers 0 .. 1, not torch.float32 of shape (1,)"),
+        (lambda: TWO(torch.tensor([[1]])), "observations must be integers 0 .. 1, not torch.int64 of shape (1, 1)"),
+        (lambda: MLPPreferences(2, 2, generator=seeded())(torch.zeros(1, 3)), "observations of shape (3,), not (2,)"),
+        (lambda: TABLE.row(torch.tensor([1.0, 0.5, 2.0])), "observation [0.5] is not one of the 16 in the table"),
+        (lambda: TABLE.row(torch.zeros(3, 2)), "observations of 2 numbers; the table has observations of 1"),
+        (lambda: SoftmaxPolicy(NONE_FINITE).sample([0, 1], generator=seeded()),
+         "row 1 of the preferences is not finite"),
+        (lambda: SoftmaxPolicy(NONE_FINITE).sample([2], generator=seeded()), "row 0 of the preferences is not finite"),
+        (lambda: SoftmaxPolicy(Fixed(torch.zeros(16, 3))).matrix(MDPS["grid"]),
+         "the policy gives (14, 3) log-probabilities, not (L, A) = (14, 4)"),
+    ],
+)  # fmt: skip
+def test_bad_inputs_are_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call()
 
 
 def test_float_and_double_lose_nothing() -> None:
     """Features and observations are not parameters: they are not rounded with them."""
-    h = LinearPreferences(np.full((1, 1, 1), 0.1)).double()
-    assert float(h.features[0, 0, 0]) == 0.1
+    for tenth in (np.full((1, 1, 1), 0.1), [[[0.1]]]):
+        assert float(LinearPreferences(tenth).double().features[0, 0, 0]) == 0.1
     outcomes = {(s, 0): [(1.0, "end", 0.0)] for s in range(2)}
     m = FiniteMDP.from_outcomes(outcomes, gamma=1.0, observations=[0.1, 0.1 + 1e-12, 0.5])
     assert TabularPreferences(m).float().row(torch.as_tensor(m.observations.copy())).tolist() == [0, 1, 2]
@@ -208,3 +229,99 @@ def test_a_draw_is_the_inverse_of_the_cdf(A: int) -> None:
     expected = (h.softmax(-1).cumsum(-1) <= u).sum(-1)
     assert torch.equal(a, expected)
     assert_close(log_pi.numpy(), h.log_softmax(-1).gather(1, a[:, None])[:, 0].numpy(), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("h", "u", "expected"),
+    [
+        ([-INF, 0.0, 0.0], 0.0, 1),  # what has no probability is drawn by no u, the least one included
+        ([0.0, -INF, 0.0], 0.5, 2),
+        ([0.0, 0.0, -INF], 1.0, 1),
+        ([0.0, 0.0], 0.5, 1),
+        ([0.0, 0.0], 0.499, 0),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 300])
+def test_the_edges_of_the_cdf(
+    h: list[float], u: float, expected: int, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first block, and in a later one."""
+    monkeypatch.setattr(torch, "rand", lambda n, m, **_: torch.full((n, m), u, dtype=torch.float64))
+    preferences = torch.tensor([[-INF] * before + h], dtype=torch.float64)
+    assert draw(preferences, seeded())[0].tolist() == [before + expected]
+
+
+def test_masks_of_more_than_one_axis() -> None:
+    """Rows of rows, as the steps of texts are: each row for itself, whatever its place; of equal ones the first."""
+    rows = torch.randint(0, 4, (3, 7, 5), generator=seeded()).double()
+    for mask in (*(partial(top_k_mask, k=k) for k in (1, 2, 4)), *(partial(top_p_mask, p=p) for p in (0.3, 0.8, 1.0))):
+        expected = torch.stack([mask(x[None])[0] for x in rows.reshape(-1, 5)]).view(3, 7, 5)
+        assert mask(rows).dtype == torch.bool
+        assert torch.equal(mask(rows), expected)
+
+
+@pytest.mark.parametrize("A", [4, 1000])
+def test_of_many_equal_actions_the_first_are_kept(A: int) -> None:
+    first = torch.arange(A)[None] < A // 2
+    assert torch.equal(top_k_mask(torch.zeros(1, A), A // 2), first)
+    assert torch.equal(top_p_mask(torch.zeros(1, A, dtype=torch.float64), 0.5 - 1e-9), first)
+
+
+def test_first_weights_of_a_network() -> None:
+    """N(0, 1 / fan-in) from the generator alone, layer by layer; biases 0."""
+    state = torch.get_rng_state()
+    mlp, generator = MLPPreferences(4, 3, hidden=(5, 6), generator=seeded(7)), seeded(7)
+    assert torch.equal(torch.get_rng_state(), state)
+    for layer, (fan_in, out) in zip(mlp.layers, ((4, 5), (5, 6), (6, 3)), strict=True):
+        weight = torch.empty(out, fan_in).normal_(generator=generator) / fan_in**0.5
+        torch.testing.assert_close(layer.weight, weight)
+        assert not layer.bias.any()  # type: ignore[operator]
+
+
+def test_a_network_is_tanh_layers() -> None:
+    """One hidden layer, and none."""
+    x = torch.randn(6, 4, generator=seeded(), dtype=torch.float64)
+    two, one = MLPPreferences(4, 3, generator=seeded()).double(), MLPPreferences(4, 3, hidden=(), generator=seeded())
+    V, W = (layer.weight for layer in two.layers)
+    torch.testing.assert_close(two(x), torch.tanh(x @ V.T) @ W.T)  # type: ignore[operator]
+    assert V.shape == (32, 4)
+    torch.testing.assert_close(one(x), x.float() @ one.layers[0].weight.T)  # type: ignore[operator]
+
+
+def test_preferences_are_of_the_precision_of_their_parameters() -> None:
+    observations = torch.tensor([0, 1])
+    linear = LinearPreferences(np.ones((2, 3, 1)))
+    for kind in (torch.float32, torch.float64):
+        assert linear.to(kind)(observations).dtype == kind
+
+
+def test_arrays_go_where_the_parameters_are() -> None:
+    like = torch.zeros(0, device="meta")
+    frozen = np.arange(3)
+    frozen.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of an array that it could write to and must not
+        for x in (np.arange(3), frozen, [0, 1, 2], torch.arange(3)):
+            assert as_tensor(x, like).device == like.device
+            assert as_tensor(x, torch.zeros(0)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("p", ["tabular", "hot and cut", "nucleus"])
+def test_entropies_are_those_of_the_matrix(p: str) -> None:
+    """0 log 0 is 0, and so is what comes after the end."""
+    mdp = MDPS["tokens"]
+    policy = POLICIES[p](mdp)
+    episodes = rollout(policy, mdp, 20, generator=seeded())
+    pi = policy.matrix(mdp).detach().numpy()
+    of_state = -np.sum(pi * np.log(np.where(pi > 0, pi, 1.0)), 1)
+    assert not episodes.mask.all()
+    expected = np.where(episodes.mask, of_state[episodes.states], 0.0)
+    np.testing.assert_allclose(policy.entropies(episodes).detach().numpy(), expected, atol=1e-13)
+
+
+def test_what_is_greedy_of_several() -> None:
+    policy = SoftmaxPolicy(Fixed(torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 5.0]])))
+    assert policy.greedy([0, 1, 0]).tolist() == [0, 1, 0]
+    assert policy.greedy([0, 1], [[False, True, True], [True, False, False]]).tolist() == [2, 0]
+    assert policy.log_probabilities([0, 1]).shape == (2, 3)
+    assert policy([1]).equal(policy.log_probabilities([1]))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 import envs
 from agents import (
+    Batch,
     ExactAscent,
     ExactEM,
     Reinforce,
@@ -76,6 +80,31 @@ def test_reward_weighted_samples_give_the_policy_gradient() -> None:
     assert audit(supervised.reward_weighted(), policy, small, behaviour=old, objective=bound).relative_error < 1e-10
     with pytest.raises(ValueError, match=r"returns >= 0.*add a constant to every return"):
         audit(supervised.reward_weighted(), tabular(mdp), mdp)
+
+
+def test_a_negative_weight_is_told() -> None:
+    mdp = envs.short_corridor(1.0)  # -1 for each step
+    batch = Batch.of(tabular(mdp), rollout(tabular(mdp), mdp, 8, generator=seeded()))
+    steps = int(batch.lengths.max())
+    message = (
+        f"reward-weighted regression needs returns >= 0, and one is -{steps}: add a constant to every return "
+        f"(at least {steps}; the least return of all decides), which moves J by as much and not its maximum"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        supervised.reward_weighted()(batch)
+
+
+def test_demonstrations_are_added_with_their_weight() -> None:
+    mdp = MDPS["tokens"]
+    policy = tabular(mdp)
+    batch = Batch.of(policy, rollout(policy, mdp, 8, generator=seeded()))
+    demonstrations = rollout(tabular(mdp, 1), mdp, 5, generator=seeded(1))
+    imitation = -policy.log_prob(demonstrations).sum() / 5
+    loss = named.reinforce()
+    settings: list[tuple[dict[str, Any], float]] = [({}, 1.0), ({"weight": 0.4}, 0.4)]
+    for options, weight in settings:
+        both = supervised.WithDemonstrations(loss, policy, demonstrations, **options)
+        torch.testing.assert_close(both(batch), loss(batch) + weight * imitation)
 
 
 def em_weights(mdp: FiniteMDP, policy: SoftmaxPolicy) -> torch.Tensor:
