@@ -343,8 +343,9 @@ def test_whitening_of_one_step_and_of_two() -> None:
 
 
 def test_a_return_at_the_threshold_is_above_it() -> None:
-    batch = rewarded([[0.5, 0.0], [0.25, 0.0]], [1, 1])
-    assert advantages.above(0.5)(batch).tolist() == [[1.0], [0.0]]
+    found = advantages.above(0.5)(rewarded([[0.5, 0.0], [0.25, 0.0]], [1, 1]))
+    assert found.tolist() == [[1.0], [0.0]]
+    assert found.dtype == torch.float64
 
 
 def test_three_share_two_places() -> None:

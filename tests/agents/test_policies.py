@@ -291,6 +291,7 @@ def test_a_network_is_tanh_layers() -> None:
 def test_preferences_are_of_the_precision_of_their_parameters() -> None:
     observations = torch.tensor([0, 1])
     linear = LinearPreferences(np.ones((2, 3, 1)))
+    assert linear(observations).dtype == torch.float32
     for kind in (torch.float32, torch.float64):
         assert linear.to(kind)(observations).dtype == kind
 
