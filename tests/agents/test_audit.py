@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,15 @@ from agents import (
     regularised_objective,
     rollout,
 )
+from agents.audits.result import described, described_policy
+from agents.exact.objective import EPS, rounding
 from agents.losses import advantages, named, supervised
 from agents.losses.kl import KL
 from mdp import FiniteMDP, evaluate, unroll
 from tests.agents.brute_force import Loss, brute_force
 from tests.agents.problems import MDPS, linear, network, seeded, shaken, tabular
 
+listing = importlib.import_module("agents.audits.audit")  # `agents.audits.audit` is the function
 SMALL = FiniteMDP.from_outcomes(  # 5 trajectories from state 0, 3 from state 1
     {
         (0, "x"): [(0.4, 1, 0.5), (0.6, "end", -1.0)],
@@ -176,8 +181,47 @@ def test_ties_that_are_rare_among_trajectories_but_likely_are_seen() -> None:
 
 def test_an_audit_says_what_it_was_of() -> None:
     m = MDPS["tokens"]
-    found = audit(ReinforceLoss(), tabular(m), m)
+    policy = tabular(m)
+    found = audit(ReinforceLoss(), policy, m)
     assert (found.mdp, found.gamma, found.policy) == (repr(m), m.gamma, "SoftmaxPolicy(TabularPreferences)")
+    assert (found.loss, audit(ReinforceLoss(), policy, m, name="mine").loss) == ("ReinforceLoss", "mine")
+    assert (described(branching), described(3), described_policy(3)) == ("branching", "int", "int(int)")
+    assert found.rounding == 100 * EPS * found.magnitude + rounding(policy, m)
+    assert audit(ReinforceLoss(), policy, m, samples=64).rounding == rounding(policy, m)
+
+
+def test_what_is_not_given() -> None:
+    """One group of one episode, J, the policy itself, tolerance 1e-6, every batch; drawn, with seed 0."""
+    m, loss = SMALL, previous_episode_baseline
+    policy = tabular(m)
+    shape = {"group_size": 1, "groups": 1, "behaviour": policy, "tolerance": 1e-6, "samples": None, "seed": 0}
+    whole = audit(loss, policy, m, **shape)  # type: ignore[arg-type]
+    assert audit(loss, policy, m).as_dict() == whole.as_dict()
+    zero, one = (audit(loss, policy, m, samples=64, seed=seed).as_dict() for seed in (0, 1))
+    assert audit(loss, policy, m, samples=64).as_dict() == zero != one
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_bar_for_each_pass(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on, how many batches there are, and that all of them were gone through."""
+    told: list[Any] = []
+    done: list[int] = []
+
+    @contextmanager
+    def watched(*what: Any) -> Iterator[Callable[[int], None]]:
+        told.append(what)
+        done.append(0)
+
+        def advance(n: int) -> None:
+            done[-1] += n
+
+        yield advance
+
+    monkeypatch.setattr(listing, "watched", watched)
+    found = audit(named.rloo(), tabular(SMALL), SMALL, group_size=2, groups=groups, name="mine")
+    _ = found.covariance_trace
+    assert told == [("auditing mine", found.batches, "batches"), ("its variance", found.batches, "batches")]
+    assert done == [found.batches] * 2
 
 
 def test_frozen_parameters_have_no_part() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import re
 from itertools import combinations_with_replacement, product
 from typing import Any
 from unittest.mock import Mock
@@ -33,16 +35,24 @@ from agents.audits.rarity import weights
 from agents.audits.sampling import FALSE_ALARM
 from agents.exact.objective import flat_gradient
 from agents.losses import named, supervised
-from agents.losses.advantages import discounted, reward_to_go
+from agents.losses.advantages import discounted, reward_to_go, whole_return
 from agents.losses.aggregation import episode_mean
 from mdp import FiniteMDP, enumerate_trajectories, unroll
 from tests.agents.brute_force import Loss
 from tests.agents.problems import MDPS, tabular
 
+listing = importlib.import_module("agents.audits.audit")  # `agents.audits.audit` is the function
+
 
 def over_all_places(batch: Batch) -> Tensor:
     """A mean over (N, T), padding included."""
     return -(batch.log_probs * batch.rewards.sum(1, keepdim=True)).mean()
+
+
+def previous_episode_baseline(batch: Batch) -> Tensor:
+    """Depends on the order of the episodes."""
+    G = whole_return(batch)[:, 0]
+    return -((G - torch.cat([torch.zeros_like(G[:1]), G[:-1]])) * batch.log_probs.sum(1)).mean()
 
 
 # ---- refusals ----
@@ -76,6 +86,84 @@ def test_a_loss_that_is_nan_on_a_rare_batch_is_found() -> None:
 
     with pytest.raises(ValueError, match=r"inf on the batch of actions \[1, 1, 1, 1, 1, 1, 1, 1\]"):
         audit(rare, tabular(mdp), mdp)
+
+
+def own_error(batch: Batch) -> Tensor:
+    """An error of its own where vmap asks for a number."""
+    try:
+        size = float(batch.rewards.abs().sum())
+    except RuntimeError:
+        raise LookupError("no number") from None
+    return -(batch.log_probs * (batch.rewards + size)).sum()
+
+
+def test_an_error_under_vmap_means_one_by_one() -> None:
+    found = audit(own_error, tabular(MDPS["tokens"]), MDPS["tokens"], group_size=2)
+    assert not found.vectorised
+    assert found.summary.endswith("multisets, one by one")
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda batch: torch.complex(batch.log_probs.sum(), batch.rewards.sum()),
+         "the loss returned shape (), not a scalar: take a sum or a mean"),
+        (lambda batch: batch.log_probs, "the loss returned shape (2, 3), not a scalar: take a sum or a mean"),
+        (lambda _: [1.0], "the loss returned list, not a tensor: it must be a scalar tensor"),
+        (lambda batch: (torch.rand(2, 1) * batch.log_probs).sum(),
+         "the loss gives two values for one batch: it draws random numbers or keeps a state. An audit needs a function "
+         "of the batch alone"),
+        (lambda batch: batch.rewards.sum(),
+         "the loss does not depend on the policy: no gradient reaches batch.log_probs (detached, or under no_grad?)"),
+        (lambda batch: (batch.log_probs.sum() * 0).sqrt() + batch.entropies.sum(),
+         "the gradient of the loss is not finite on the batch of actions [0, 0, 0] rewards [0.0, 0.0, 1.0]; "
+         "actions [0, 0, 0] rewards [0.0, 0.0, 1.0]"),
+        (lambda batch: (batch.entropies.sum() * 0).sqrt() + batch.log_probs.sum(),
+         "the gradient of the loss is not finite on the batch of actions [0, 0, 0] rewards [0.0, 0.0, 1.0]; "
+         "actions [0, 0, 0] rewards [0.0, 0.0, 1.0]"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_loss_that_cannot_be_audited(loss: Loss, message: str) -> None:
+    """Word for word. On 8 completions of three bits that are paid 1 at their end, two at a time."""
+    mdp = envs.TokenMDP(2, 3, lambda *_: 1.0).finite()
+    with pytest.raises((TypeError, ValueError)) as refused:
+        audit(loss, tabular(mdp), mdp, group_size=2)
+    assert re.sub(r"actions \[[01], [01], [01]\]", "actions [0, 0, 0]", str(refused.value)) == message
+
+
+@pytest.mark.parametrize("objective", [lambda policy, mdp: policy.matrix(mdp).sum() + math.nan,
+                                       lambda policy, mdp: (policy.matrix(mdp)[0, 0] * 0).sqrt()])  # fmt: skip
+def test_an_objective_or_a_gradient_that_is_not_finite(objective: Any) -> None:
+    m, policy = MDPS["tokens"], tabular(MDPS["tokens"])
+    value = objective(policy, m).item()
+    with pytest.raises(ValueError, match=f"^the objective is {value}, or its gradient is not finite$"):
+        audit(ReinforceLoss(), policy, m, objective=objective)
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape", "count", "unordered"),
+    [
+        (named.rloo(), (1, 2), 240, 240),  # from two prompts, 15 x 16 / 2 multisets each
+        (named.reinforce(), (2, 1), 465, 465),  # 30 x 31 / 2
+        (previous_episode_baseline, (1, 2), 450, 240),
+        (previous_episode_baseline, (2, 1), 900, 465),
+    ],
+)
+def test_the_most_batches_that_are_listed(
+    loss: Loss, shape: tuple[int, int], count: int, unordered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m, policy = MDPS["tokens"], tabular(MDPS["tokens"])
+    groups, group_size = shape
+    monkeypatch.setattr(listing, "MOST", count)
+    assert audit(loss, policy, m, group_size=group_size, groups=groups).batches == count
+    monkeypatch.setattr(listing, "MOST", count - 1)
+    with pytest.raises(ValueError, match="batches") as refused:
+        audit(loss, policy, m, group_size=group_size, groups=groups)
+    assert str(refused.value) == (
+        f"30 trajectories in batches of {groups} x {group_size} make {count} batches ({unordered} if their order did "
+        f"not count), more than {count - 1}: take a smaller group_size, or estimate the expectation from drawn batches "
+        "(samples=, --samples)"
+    )
 
 
 def test_problems_that_cannot_be_listed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import envs
 from agents import Audit, PolicyLoss, SoftmaxPolicy, audit, exact_objective, regularised_objective
 from agents.audits.audit import Objective
+from agents.audits.catalogue import Case
 from agents.audits.gradients import Loss
 from agents.cli.app import app
 from agents.losses import Batch, named
@@ -104,7 +105,88 @@ def test_the_model_has_a_variance() -> None:
     assert audited(named.rloo()).covariance_trace > 0
 
 
+def test_the_model_is_always_the_same() -> None:
+    from agents.libraries.instance import tiny_llama
+
+    assert all(torch.equal(*pair) for pair in zip(tiny_llama().parameters(), llama().parameters(), strict=True))
+
+
 # ---- TRL ----
+
+
+TRL: dict[str, dict[str, Any]] = {
+    "trl rloo": {"beta": 0.0},
+    "trl rloo, beta .05": {},
+    "trl grpo": {"loss_type": "grpo"},
+    "trl dr_grpo, no std": {"loss_type": "dr_grpo", "scale_rewards": "none"},
+    "trl dr_grpo, group std": {"loss_type": "dr_grpo"},
+    "trl dapo": {"loss_type": "dapo"},
+    "trl bnpo": {"loss_type": "bnpo"},
+    "trl cispo": {"loss_type": "cispo", "epsilon_high": 5.0},
+    "trl gspo": {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
+    "trl luspo": {"loss_type": "luspo", "importance_sampling_level": "sequence"},
+    "trl sapo": {"loss_type": "sapo"},
+    "trl vespo": {"loss_type": "vespo"},
+    "trl KL term": {"loss_type": "dr_grpo", "beta": 1.0, "use_bias_correction_kl": False},
+    "trl KL term, corrected": {"loss_type": "dr_grpo", "beta": 1.0, "use_bias_correction_kl": True},
+}
+
+
+def test_trl_has_its_own_defaults_but_for_what_a_name_says() -> None:
+    pytest.importorskip("trl")
+    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+    from agents.libraries.trl import losses
+
+    found: Any = losses(LENGTH)
+    assert list(found) == list(TRL)
+    for name, given in TRL.items():
+        config, trainer = found[name].trainer.args, found[name].trainer
+        kind = RLOOConfig if "rloo" in name else GRPOConfig
+        default = kind(bf16=False, **({} if "rloo" in name else {"max_completion_length": LENGTH}))
+        for field in ("loss_type", "beta", "epsilon", "epsilon_high", "scale_rewards", "importance_sampling_level",
+                      "use_bias_correction_kl", "max_completion_length", "bf16"):  # fmt: skip
+            assert getattr(config, field, None) == given.get(field, getattr(default, field, None)), (name, field)
+        assert type(config) is kind
+        assert type(trainer) is (RLOOTrainer if "rloo" in name else GRPOTrainer)
+        assert trainer.epsilon_low == config.epsilon
+        assert trainer.epsilon_high == given.get("epsilon_high", config.epsilon)
+
+
+def test_what_the_losses_of_trl_claim() -> None:
+    pytest.importorskip("trl")
+    from agents.libraries.trl import cases
+
+    claims = {"trl rloo, beta .05": ("J - 0.05 KL", regularised(0.05)),
+              "trl KL term": ("- KL", regularised(1.0, reward=False)),
+              "trl KL term, corrected": ("- KL", regularised(1.0, reward=False))}  # fmt: skip
+    check_claims(cases(LENGTH, llama(1)), list(TRL), claims)
+
+
+def test_what_the_losses_of_torchrl_claim() -> None:
+    pytest.importorskip("torchrl")
+    from agents.libraries.torchrl import cases
+
+    names = ["grpo", "grpo + entropy", "grpo, prompt mean", "dapo", "cispo", "KL term"]
+    claims: dict[str, tuple[str, Objective]]
+    claims = {"torchrl grpo + entropy": ("J + 0.01 H", partial(regularised_objective, entropy=0.01)),
+              "torchrl KL term": ("- KL", regularised(1.0, reward=False))}  # fmt: skip
+    check_claims(cases(LENGTH, llama(1)), [f"torchrl {name}" for name in names], claims)
+
+
+def check_claims(cases: list[Case], names: list[str], claims: dict[str, tuple[str, Objective]]) -> None:
+    """J, but for `claims`: a name, and an objective of this value."""
+    assert [case.name for case in cases] == names
+    for case in cases:
+        assert case.reference is llama(1)
+        assert case.behaviour is None
+        if case.name not in claims:
+            assert (case.claims, case.objective) == ("J", None)
+            continue
+        claim, objective = claims[case.name]
+        assert (case.claims, case.objective is None) == (claim, False)
+        value = case.objective(llama(), completions())  # type: ignore[misc]
+        torch.testing.assert_close(value, objective(llama(), completions()), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
