@@ -197,7 +197,7 @@ def _collected(
 def _batches(every: Listed, group_size: int, groups: int, free: Order) -> Batches:
     """Raises ValueError where there are too many."""
     batches = Batches(every, group_size, groups, free)
-    if max(batches.count, batches.kinds if groups > 1 else 0) > MOST:
+    if batches.count > MOST:  # no fewer than its different groups
         unordered = Batches(every, group_size, groups, Order(True, True)).count
         raise ValueError(
             f"{len(every.episodes):,} trajectories in batches of {groups} x {group_size} make {batches.count:,} batches"
