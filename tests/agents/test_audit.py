@@ -235,7 +235,9 @@ def test_frozen_parameters_have_no_part() -> None:
     assert audit(named.rloo(), policy, SMALL, group_size=2, samples=4_000).verdict == "consistent"
     for p in policy.parameters():
         p.requires_grad_(False)
-    with pytest.raises(ValueError, match="no parameter of the policy requires a gradient"):
+    with pytest.raises(
+        ValueError, match=r"^no parameter of the policy requires a gradient: there is nothing to audit$"
+    ):
         audit(named.rloo(), policy, SMALL, group_size=2)
 
 
@@ -245,7 +247,8 @@ def test_a_variance_belongs_to_the_policy_that_was_audited() -> None:
         found = audit(named.rloo(), policy, SMALL, group_size=2, samples=samples)
         with torch.no_grad():
             next(policy.parameters()).add_(1.0)
-        with pytest.raises(ValueError, match="changed after its audit"):
+        told = r"^the policy was changed after its audit: read covariance_trace before training goes on$"
+        with pytest.raises(ValueError, match=told):
             _ = found.covariance_trace
 
 
@@ -270,8 +273,14 @@ def test_what_a_loss_reads_from_the_policy_itself_counts() -> None:
 
     found, true = audit(varying, policy, SMALL), brute_force(varying, policy, SMALL)
     torch.testing.assert_close(found.expected, true.expected, rtol=1e-12, atol=1e-14)
-    with pytest.raises(ValueError, match="outside its batch, and differently in every batch"):
+    told = (
+        r"^the loss differentiates the policy outside its batch, and differently in every batch: there is no variance "
+        r"for that. Let it read batch.log_probs$"
+    )
+    with pytest.raises(ValueError, match=told):
         _ = found.covariance_trace
+    with pytest.raises(ValueError, match=told):
+        audit(varying, policy, SMALL, samples=64)
 
 
 @pytest.mark.parametrize("estimator", [{}, {"to_go": False}, {"discounted": False}, {"baseline": -1.5}])

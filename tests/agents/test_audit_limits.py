@@ -168,13 +168,19 @@ def test_the_most_batches_that_are_listed(
 
 def test_problems_that_cannot_be_listed() -> None:
     corridor = MDPS["corridor"]
-    with pytest.raises(ValueError, match=r"can return to state 0: its trajectories cannot be listed.*unroll.*samples"):
+    instead = (
+        r"Instead: a time limit as part of the MDP \(mdp.unroll, --horizon\), or an estimate from drawn batches "
+        r"\(samples=, --samples\)$"
+    )
+    with pytest.raises(
+        ValueError, match=rf"^[^,]* can return to state 0: its trajectories cannot be listed. {instead}"
+    ):
         audit(ReinforceLoss(), tabular(corridor), corridor)
     tokens = MDPS["tokens"]
     with pytest.raises(ValueError, match=r"30 trajectories in batches of 1 x 13 make 40,116,600 batches"):
         audit(ReinforceLoss(), tabular(tokens), tokens, group_size=13)
     deep = unroll(corridor, 30)
-    with pytest.raises(ValueError, match=r"[\d,]+ trajectories are too many to list"):
+    with pytest.raises(ValueError, match=rf"^[\d,]+ trajectories are too many to list \(limit 1,000,000\). {instead}"):
         audit(ReinforceLoss(), tabular(deep), deep)
     for group_size, groups in ((0, 1), (1, 0)):
         with pytest.raises(ValueError, match="must be at least 1"):
@@ -235,7 +241,8 @@ def test_truncated_episodes_are_refused_by_losses_that_need_them_whole() -> None
 
 def test_a_drawn_audit_is_judged_against_one_objective() -> None:
     assert drawn(named.rloo(), "tokens", 64, group_size=2).batches == 64  # the fewest
-    with pytest.raises(ValueError, match="audit again with the other objective"):
+    told = r"^drawn batches were judged along one gradient: audit again with the other objective$"
+    with pytest.raises(ValueError, match=told):
         drawn(named.rloo(), "tokens", 100, group_size=2).against(torch.zeros(45))
 
 
@@ -301,13 +308,18 @@ def test_objectives_and_shapes_that_are_none() -> None:
             audit(ReinforceLoss(), policy, mdp, objective=objective)
     with pytest.raises(ValueError, match="the objective is nan"):
         audit(ReinforceLoss(), policy, mdp, objective=lambda policy, mdp: policy.matrix(mdp).sum() * math.nan)
-    for tolerance in (-1.0, math.nan, 2.0):
+    for tolerance in (-1.0, 0.0, 1.0, 1.5, math.nan):
         with pytest.raises(ValueError, match="tolerance must lie between 0 and 1"):
             audit(ReinforceLoss(), policy, mdp, tolerance=tolerance)
     noisy = SoftmaxPolicy(torch.nn.Sequential(policy.preferences, torch.nn.Dropout(0.5)))
-    with pytest.raises(ValueError, match=r"policy.eval\(\)"):
+    told = r"^the policy gives two answers for one state \(dropout\?\): call policy.eval\(\) first$"
+    with pytest.raises(ValueError, match=told):
         audit(ReinforceLoss(), noisy, mdp)
     assert audit(ReinforceLoss(), noisy.eval(), mdp).verdict == "exact"
+    with torch.no_grad():
+        next(policy.parameters())[0] = math.inf
+    with pytest.raises(ValueError, match=r"^the policy gives nan: its preferences are not finite$"):
+        audit(ReinforceLoss(), policy, mdp, objective=lambda policy, _: next(policy.parameters()).sum())
 
 
 @pytest.mark.parametrize(("loss", "minds"), [(named.rloo(), False), (named.bnpo(), False), (over_all_places, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import math
@@ -18,17 +19,18 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from agents import Audit, Batch, ReinforceLoss, SoftmaxPolicy, TabularPreferences, audit, rollout
-from agents.audits import sampling
+from agents.audits import sampling, trajectories
 from agents.audits.gradients import PROBES, Differentiated, Gradients, _equal, _same
 from agents.audits.rarity import _far, rare, weights
 from agents.audits.result import Sampled
 from agents.audits.trajectories import Table, listed
 from agents.exact.objective import flat_gradient
 from agents.losses import named, supervised
-from mdp import Episodes, FiniteMDP
+from mdp import Episodes, FiniteMDP, enumerate_trajectories, unroll
 from mdp.gradient.cumulants import Shape, two_sided_tail
-from tests.agents.brute_force import Loss
+from tests.agents.brute_force import Loss, as_episodes
 from tests.agents.problems import MDPS, seeded, tabular
+from tests.worlds import random_mdp
 
 listing = importlib.import_module("agents.audits.audit")  # `agents.audits.audit` is the function
 
@@ -149,6 +151,53 @@ def test_no_json_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         figures((math.nan, 3.0)).to_json(tmp_path / "a.json")
     assert not list(tmp_path.iterdir())
+
+
+# ---- what is listed ----
+
+
+@pytest.mark.parametrize("m", ["tokens", "random", "robot"])
+def test_every_trajectory_is_listed_and_rows_of_it_are_batches(m: str) -> None:
+    """Field by field what the tests' own brute force makes of them; rows of the table are what a policy scores."""
+    others = {"random": random_mdp(1, gamma=0.9, acyclic=True), "robot": unroll(MDPS["robot"], 3)}
+    mdp = others.get(m, MDPS[m])
+    policy, plays, reference = (tabular(mdp, seed) for seed in range(3))
+    every = listed(mdp, plays)
+    probability, played = zip(*enumerate_trajectories(mdp, plays.matrix(mdp).detach().numpy()), strict=True)
+    own, found = as_episodes(mdp, list(played), 1, plays), every.episodes
+    assert list(np.concatenate([p * every.probability[rows] for p, rows in every.starts])) == pytest.approx(
+        [probability[k] for _, rows in every.starts for k in rows], rel=1e-12
+    )
+    first = [{played[k].states[0] for k in rows} for _, rows in every.starts]
+    assert first == [{s} for s in np.flatnonzero(mdp.start)]
+    for name in ("states", "actions", "rewards", "lengths", "terminated", "truncated", "sight", "sights"):
+        a, b = getattr(found, name), getattr(own, name)
+        np.testing.assert_array_equal(a, b, err_msg=name)
+        assert a.dtype == b.dtype, name
+    assert found.behaviour_log_probs == pytest.approx(own.behaviour_log_probs, abs=1e-13)
+    assert found.gamma == mdp.gamma
+    assert (found.choices is None) == bool(mdp.admissible[~mdp.terminal].all()) == (m == "tokens")
+    rows = torch.arange(len(played)).flip(0)[:3]
+    table = Table(policy, found, reference=reference, group=torch.tensor([0, 0, 1]))
+    T = int(own.lengths[rows.numpy()].max())
+    batch = table.batch(rows, table.log_probs[rows, :T], table.entropies[rows, :T])
+    alone = Batch.of(policy, as_episodes(mdp, [played[k] for k in rows.tolist()], 2, plays), reference=reference)
+    for field in dataclasses.fields(Batch):
+        if not field.name.startswith("_"):
+            torch.testing.assert_close(getattr(batch, field.name), getattr(alone, field.name), msg=field.name)
+    torch.testing.assert_close(batch.entropies, alone.entropies)
+    torch.testing.assert_close(batch.observations[alone.mask], alone.observations[alone.mask])
+
+
+@pytest.mark.parametrize("most", [30, 29])
+def test_the_most_trajectories_that_are_listed(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trajectories, "MOST", most)
+    m = MDPS["tokens"]
+    if most == 30:
+        assert len(listed(m, tabular(m)).episodes) == 30
+        return
+    with pytest.raises(ValueError, match=r"^30 trajectories are too many to list \(limit 29\)\. Instead"):
+        listed(m, tabular(m))
 
 
 # ---- a loss over batches ----

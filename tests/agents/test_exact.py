@@ -19,6 +19,7 @@ from agents import (
     exact_gradient,
     exact_objective,
     gradient_moments,
+    likelihood,
     regularised_objective,
 )
 from agents.checks.routes import dense_objective
@@ -213,8 +214,18 @@ def test_improper_policies_are_refused_at_gamma_1() -> None:
 
 
 def test_kl_without_a_reference_is_refused() -> None:
-    with pytest.raises(ValueError, match="kl needs a reference"):
+    with pytest.raises(ValueError, match=r"^kl needs a reference policy$"):
         regularised_objective(tabular(MDPS["grid"]), MDPS["grid"], kl=0.1)
+
+
+def test_what_the_policy_never_does_has_no_likelihood() -> None:
+    mdp = MDPS["bandit"]
+    whole = tabular(mdp)
+    cut = SoftmaxPolicy(whole.preferences, top_k=1)
+    told = r"^the demonstrator takes an action that the policy never does: its likelihood is 0$"
+    with pytest.raises(ValueError, match=told):
+        likelihood(cut, mdp, demonstrator=whole)
+    assert likelihood(cut, mdp, demonstrator=cut).item() == 0.0  # log 1; what is never done has no part
 
 
 def test_kl_where_actions_are_inadmissible_or_cut_off() -> None:
@@ -254,5 +265,5 @@ def test_preferences_that_are_nan_are_refused() -> None:
     with torch.no_grad():
         next(policy.parameters())[0] = torch.nan
     for objective in (exact_objective, regularised_objective):
-        with pytest.raises(ValueError, match="nan"):
+        with pytest.raises(ValueError, match=r"^the policy gives nan: its preferences are not finite$"):
             objective(policy, MDPS["random"])

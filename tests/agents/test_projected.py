@@ -69,7 +69,9 @@ def test_the_variance_of_leave_one_out_is_that_of_an_audit(group_size: int) -> N
 
 def test_the_variance_of_leave_one_out_is_that_of_one_decision() -> None:
     m = writing().finite()
-    with pytest.raises(ValueError, match="more than one step"):
+    with pytest.raises(
+        ValueError, match=r"^an episode may take more than one step: this variance is that of a single decision$"
+    ):
         leave_one_out_variance(m, m.uniform_policy(), np.zeros((m.n_states * m.n_actions, 1)), 2)
 
 
