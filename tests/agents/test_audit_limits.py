@@ -366,12 +366,12 @@ def test_the_size_of_the_terms_is_the_root_of_their_squares(loss: Loss, monkeypa
     assert seen.magnitude == pytest.approx(found[0], rel=0.2)
 
 
-@pytest.mark.parametrize("samples", [64, 257, 1000])
-def test_as_many_batches_are_drawn_as_were_asked_for(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("samples", "name"), [(64, "tokens"), (257, "tokens"), (1000, "tokens"), (2000, "bandit")])
+def test_as_many_batches_are_drawn_as_were_asked_for(samples: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces of a quarter of them at most, once it is known how many fit; the same ones every time."""
     monkeypatch.setattr(sampling, "PROBES", 3)
     monkeypatch.setattr(sampling, "STEPS_AT_ONCE", 600)
-    m, policy = MDPS["tokens"], tabular(MDPS["tokens"])
+    m, policy = MDPS[name], tabular(MDPS[name])
     group = torch.tensor([0, 0])
     sampler = sampling.Sampler(ReinforceLoss(), policy, m, policy, None, group, samples, seed=3)
     drawn = [(draw.rows, draw.table.log_probs) for draw in sampler.draws("drawing")]

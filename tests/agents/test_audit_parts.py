@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+import envs
 from agents import Audit, Batch, ReinforceLoss, SoftmaxPolicy, TabularPreferences, audit, rollout
 from agents.audits import sampling, trajectories
 from agents.audits.gradients import PROBES, Differentiated, Gradients, _equal, _same
@@ -207,6 +208,7 @@ def test_the_most_trajectories_that_are_listed(most: int, monkeypatch: pytest.Mo
 def test_four_episodes_of_a_batch_are_described(n: int, more: str) -> None:
     mdp = MDPS["tokens"]
     seen = differentiated(mdp, n)
+    assert seen.own_width
     w = seen.table.whole
     four = [f"actions {w.actions[k, : w.lengths[k]].tolist()} rewards {w.rewards[k, : w.lengths[k]].tolist()}"
             for k in range(n)]  # fmt: skip
@@ -322,7 +324,7 @@ def test_random_batches_to_look_at_a_loss_with() -> None:
 def test_a_drawn_audit_is_that_of_what_was_drawn(beside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its figures from every batch by itself, by ordinary autograd; the first quarter only shows where to look."""
     m, policy, n, quarter = MDPS["tokens"], tabular(MDPS["tokens"]), 256, 64
-    loss: Loss = named.rloo()
+    loss: Loss = named.grpo()
     if beside:  # a term outside the batch
         demonstrations = rollout(tabular(m, 5), m, 7, generator=seeded())
         loss = supervised.WithDemonstrations(loss, policy, demonstrations, weight=0.4)
@@ -354,6 +356,19 @@ def test_a_drawn_audit_is_that_of_what_was_drawn(beside: bool, monkeypatch: pyte
     assert directions.shape == (m.admissible.size, 10)
     assert episodes == 4 * (n - quarter)
     assert found.vectorised
+
+
+def test_drawn_batches_where_the_gradient_vanishes() -> None:
+    """Every completion is paid 1: there is no scale, and what moves is wrong. Seed 0."""
+    m = envs.TokenMDP(2, 2, lambda *_: 1.0).finite()
+    right = audit(ReinforceLoss(), tabular(m), m, samples=400)
+    assert (right.vanishes, right.verdict) == (True, "consistent")
+    assert right.sample is not None
+    assert math.isnan(right.sample.scale_error)
+    assert right.sample.p_scale == 1.0
+    assert audit(
+        lambda batch: batch.log_probs[:, 0].sum() * batch.actions[0, 0], tabular(m), m, samples=400
+    ).verdict == ("biased")
 
 
 def test_the_fewest_batches_are_64_and_their_bars_tell_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,11 +426,13 @@ def test_odds_of_a_mean_gradient(norm: float) -> None:
     shape = Shape(stats.skew(along) / math.sqrt(len(along)), stats.kurtosis(along) / len(along))
     p = two_sided_tail(z, shape)
     found = sampling._judged(along, norm, fine)
-    beside = p[1:] if norm else p
-    assert found.p_direction == pytest.approx(min(1.0, len(beside) * beside.min()), rel=1e-9)
+    rest = p[1:] if norm else p
+    assert found.p_direction == pytest.approx(min(1.0, len(rest) * rest.min()), rel=1e-9)
     assert found.p_scale == (pytest.approx(p[0], rel=1e-9) if norm else 1.0)
     assert found.scale_error == pytest.approx(stats.sem(along[:, 0]) / norm if norm else math.nan, nan_ok=True)
     assert found.false_alarm == 1e-4
+    beside = sampling._judged(along[:, :2], norm, fine[:2]) if norm else sampling._judged(along[:, :1], norm, fine[:1])
+    assert beside.p_direction == pytest.approx(p[1] if norm else p[0], rel=1e-9)  # one alone
     rare = sampling._judged(along, norm, ~fine)  # none of them can be judged
     assert rare[1:3] == (1.0, 1.0)
     assert rare.scale_error == pytest.approx(math.inf if norm else math.nan, nan_ok=True)
