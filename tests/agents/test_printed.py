@@ -1,5 +1,7 @@
 """What the commands print and write, word for word: each output stands in printed/, with # for its numbers.
 
+What text does not show stands below it: how tables are laid out, how lines are printed, what the bars show.
+
     python -m tests.agents.test_printed     writes them anew; read the difference before you commit it
 """
 
@@ -21,6 +23,7 @@ from unittest import mock
 import pytest
 from rich.console import Console
 from rich.progress import Progress
+from rich.status import Status
 from rich.table import Table
 
 from agents.cli import app
@@ -70,8 +73,11 @@ def printed(*arguments: str) -> str:
         before, few = set(Path().iterdir()), partial(self_test, worlds=1)
         noted: list[str] = []
         with (
-            _noting(Table, "__rich_console__", _layout, noted), _noting(Progress, "__init__", _columns, noted),
+            _noting(Table, "__rich_console__", _layout, noted), _noting(Console, "print", _line, noted),
             _noting(Console, "status", lambda _, text: f"status: {text}", noted),
+            _noting(Status, "update", lambda _, text: f"status: {text}", noted),
+            _noting(Progress, "__init__", _columns, noted), _noting(Progress, "add_task", _begun, noted),
+            _noting(Progress, "stop", _ended, noted),
             redirect_stdout(out), redirect_stderr(out), mock.patch.object(sys, "argv", ["exactrl", *arguments]),
             mock.patch.object(selftesting, "self_test", few), mock.patch.object(app.console, "_width", 80),
             mock.patch.object(commands.console, "_width", 80),
@@ -83,7 +89,8 @@ def printed(*arguments: str) -> str:
         out.write("".join(f"{line}\n" for line in dict.fromkeys(noted)))
         for path in sorted(set(Path().iterdir()) - before):
             out.write("".join(f"{line}\n" for line in (str(path), *_names(path))))
-    text = re.sub(r" {2,}|─+", "  ", NUMBER.sub("#", out.getvalue()))  # how wide a number is depends on the machine
+    text = re.sub(r" {2,}", "  ", NUMBER.sub("#", out.getvalue()))  # how wide a number is depends on the machine
+    text = re.sub(r"─+", "─", text)
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]  # some versions of rich end a bar with a line
     return "".join(f"{line}\n" for line in [*lines, f"exit code {code}"])
 
@@ -92,19 +99,48 @@ def _noting(of: type, name: str, told: Callable[..., str], noted: list[str]) -> 
     """A patch of a method of rich's, for what is not to be read in the text that is left."""
 
     def method(self: Any, original: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        noted.append(told(self, *args))
+        noted.append(NUMBER.sub("#", told(self, *args, **options)))
         return original(self, *args, **options)
 
     return mock.patch.object(of, name, partialmethod(method, getattr(of, name)))
 
 
-def _layout(table: Table, *_: Any) -> str:
+def _layout(table: Table, *_: Any, **__: Any) -> str:
     columns = [f"{column.header} {column.justify}{' no wrap' * column.no_wrap}" for column in table.columns]
-    return f"table: title {table.title_justify}, caption {table.caption_justify}; {', '.join(columns)}"
+    cells = [str(cell) for column in table.columns for cell in column.cells]
+    marks = dict.fromkeys(mark for cell in cells for mark in re.findall(r"\[[a-z ]+\]", cell))
+    styles = dict.fromkeys(f" {row.style}" for row in table.rows if row.style)
+    title = f"table: title {table.title_justify}, caption {table.caption_justify}"
+    title += f", pad edge {table.pad_edge}, collapse padding {table.collapse_padding}"
+    return f"{title}; {', '.join(columns)}; {' '.join(marks)}{''.join(styles)}"
 
 
-def _columns(_: Progress, *columns: Any) -> str:
-    return f"bar: {', '.join(getattr(column, 'text_format', type(column).__name__) for column in columns)}"
+def _line(_: Console, *what: Any, **options: Any) -> str:
+    """How a line of text is printed: paths and names may look like markup, and are not to be broken."""
+    if not (what and isinstance(what[0], str)):
+        return ""
+    return f"line: {', '.join(f'{name} {value}' for name, value in options.items())}"
+
+
+def _ours(bar: Progress) -> bool:
+    return bar.console in (app.console, commands.console)
+
+
+def _columns(_: Progress, *columns: Any, **options: Any) -> str:
+    shown = ", ".join(getattr(column, "text_format", type(column).__name__) for column in columns)
+    where = ", on the console of the commands" * (options.get("console") in (app.console, commands.console))
+    return f"bar: {shown}; transient {options.get('transient')}{where}"
+
+
+def _begun(bar: Progress, description: str, **options: Any) -> str:
+    told = (f"{name} {value}" for name, value in options.items())
+    return f"begins: {description!r}, {', '.join(told)}" if _ours(bar) else ""
+
+
+def _ended(bar: Progress) -> str:
+    """Whether each task is whole when the bar goes."""
+    told = (f"{x.description!r}, whole {x.finished}, {x.fields}" for x in bar.tasks)
+    return f"ends: {'; '.join(told)}" if _ours(bar) else ""
 
 
 def _names(path: Path) -> list[str]:
@@ -113,7 +149,9 @@ def _names(path: Path) -> list[str]:
         with path.open() as file:
             return [f"  columns: {', '.join(next(csv.reader(file)))}"]
     if path.suffix == ".json":
-        return [f"  {line}" for line in _masked(json.loads(path.read_text()), texts="manifest" not in path.name)]
+        text = path.read_text()
+        laid_out = "a line for each value" if text.rstrip("\n") == json.dumps(json.loads(text), indent=1) else "dense"
+        return [f"  {line}" for line in (laid_out, *_masked(json.loads(text), texts="manifest" not in path.name))]
     return []
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock, call
 from xml.etree import ElementTree
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import envs
 from agents.cli import show as showing
-from agents.cli.problems import _cell, load
+from agents.cli.problems import Problem, _cell, aliased_linear_policy, load, starting_policy
 from mdp import FiniteMDP, evaluate, solve
 from mdp.plot import board_of, plot_board
 from tests.agents.test_cli import run
@@ -165,3 +167,86 @@ def test_all_that_was_found_is_drawn(name: showing.Policy, tmp_path: Path, monke
         assert drawn[key] is getattr(seen, key)
     best = ": all best actions, the occupancy of one" if name is showing.Policy.optimal else ""
     assert drawn["title"] == f"Gridworld4x4-v0, gamma 1, {name} policy{best}"
+
+
+def test_a_board_by_its_map_or_by_its_shape() -> None:
+    """24 cells by row; an environment that has neither is none, nor is one whose states have no number."""
+    states = gymnasium.spaces.Discrete(24)
+    for env in (SimpleNamespace(desc=np.zeros((3, 8)), observation_space=states),
+                SimpleNamespace(desc=np.zeros((3, 8)), shape=(4, 6), observation_space=states),
+                SimpleNamespace(shape=(3, 8), observation_space=states)):  # fmt: skip
+        cell = _cell(env)
+        assert cell is not None
+        assert [cell(s) for s in (0, 7, 8, 23, "terminal")] == [(0, 0), (0, 7), (1, 0), (2, 7), None]
+    assert _cell(SimpleNamespace(observation_space=states)) is None
+    assert _cell(SimpleNamespace(shape=(3, 8), observation_space=gymnasium.spaces.Box(0, 1))) is None
+
+
+def test_the_graph_of_what_is_no_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the policy that is named, with the state in the middle; and its backup diagram in a file of its own."""
+    drawn = Mock()
+    for name in ("plot_graph", "plot_backup", "save_figure"):
+        monkeypatch.setattr(showing, name, getattr(drawn, name))
+    problem = Problem("a/robot", load("exactrl/RecyclingRobot-v0").mdp)
+    seen = showing.view(problem, showing.Policy.optimal)
+    graph, backup = tmp_path / "exactrl-show-a-robot.svg", tmp_path / "exactrl-show-a-robot-backup.svg"
+    assert showing.write(problem, seen, 1, showing.Format.svg, tmp_path) == [graph, backup]
+    title = f"a/robot, gamma {problem.mdp.gamma:g}, optimal policy"
+    assert drawn.mock_calls == [
+        call.plot_graph(problem.mdp, v=seen.v, policy=seen.policy, centre=1, title=title),
+        call.save_figure(drawn.plot_graph.return_value, graph),
+        call.plot_backup(problem.mdp, 1, v=seen.v, q=seen.q, policy=seen.policy, title=title),
+        call.save_figure(drawn.plot_backup.return_value, backup),
+    ]
+
+
+@pytest.mark.parametrize("name", showing.Policy)
+def test_a_view_has_q_too(name: showing.Policy) -> None:
+    """q = r + gamma P v."""
+    problem = load("exactrl/Gridworld4x4-v0", 0.5)
+    found = showing.view(problem, name)
+    assert found.name is name
+    assert_close(found.q, problem.mdp.backup(found.v))
+
+
+@pytest.mark.parametrize(
+    ("env", "gamma", "name", "found"),
+    [
+        ("exactrl/Gridworld4x4-v0", None, "Gridworld4x4-v0", 1.0),
+        ("exactrl/Gridworld4x4-v0", 0.25, "Gridworld4x4-v0", 0.25),
+        ("envs:exactrl/Gridworld4x4-v0", None, "Gridworld4x4-v0", 1.0),
+        ("FrozenLake-v1", None, "FrozenLake-v1", 0.9),
+        ("FrozenLake-v1", 0.25, "FrozenLake-v1", 0.25),
+        ("lake.npz", None, "lake", 0.75),
+        ("lake.json", 0.25, "lake", 0.25),
+        ("lake.v2.json", 0.0, "lake.v2", 0.0),
+    ],
+)
+def test_the_name_and_the_discount_of_a_problem(env: str, gamma: float | None, name: str, found: float) -> None:
+    if "lake." in env:
+        envs.frozen_lake(gamma=0.75).save(env)
+    problem = load(env, gamma)
+    assert (problem.name, problem.mdp.gamma) == (name, found)
+    assert "lake." not in env or problem.cell is None  # a file has no board
+
+
+def test_a_name_as_a_part_of_a_files_name() -> None:
+    assert Problem("a/b/c", envs.bandit()).stem == "a-b-c"
+
+
+def test_tables_that_policies_start_from() -> None:
+    """Uniform, or N(0, 1/2^2); the linear policy of the corridor does not tell its states apart."""
+    mdp = envs.gridworld_4x4()
+    uniform = starting_policy(mdp)
+    assert np.array_equal(uniform.matrix(mdp).detach(), mdp.uniform_policy())
+    drawn = starting_policy(mdp, torch.Generator().manual_seed(5))
+    (theta,) = drawn.parameters()
+    assert theta.dtype == torch.float64
+    expected = torch.randn(theta.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) / 2
+    assert torch.allclose(theta, expected, rtol=1e-12, atol=0)
+    corridor = envs.short_corridor()
+    policy = aliased_linear_policy(corridor)
+    (theta,) = policy.parameters()
+    with torch.no_grad():
+        theta.copy_(torch.tensor([0.0, np.log(3.0)]).reshape(theta.shape))
+    assert_close(policy.matrix(corridor).detach()[~torch.tensor(corridor.terminal)], [[0.25, 0.75]] * 3)

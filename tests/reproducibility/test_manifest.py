@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shlex
@@ -10,8 +11,11 @@ import shutil
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,8 @@ import torch
 
 import envs
 from agents.cli import app, manifest
+from agents.cli.records import versions
+from mdp.model.products import cores
 from tests.agents.models import save
 
 LOSS = "def loss(batch):\n    return -(batch.rewards.sum(1) * batch.log_probs.sum(1)).mean()\n"
@@ -140,8 +146,13 @@ def test_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
         found["versions"]
     )
     assert found["versions"]["numpy"] == np.__version__
-    assert found["threads"]["torch"] == 1
-    assert found["threads"]["OMP_NUM_THREADS"] == "1"
+    asked = {name: os.environ[name] for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR", "WORLD_SIZE")
+             if name in os.environ}  # fmt: skip
+    assert found["threads"] == {"torch": 1, "cores": cores(), "OMP_NUM_THREADS": "1"} | asked
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    assert found["platform"] == {
+        "system": platform.platform(), "instructions": torch.backends.cpu.get_cpu_capability(), "gpus": gpus,
+    }  # fmt: skip
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=manifest.ROOT, capture_output=True, text=True, check=False)
     assert (found["git"] or {"commit": ""})["commit"] == head.stdout.strip()
 
@@ -158,6 +169,7 @@ def test_it_names_no_host_no_user_no_folder(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit, and whether files of it are changed; None outside of a checkout, and without git."""
+
     def said(*arguments: str) -> str:
         of = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(tmp_path)]
         return subprocess.run([*of, *arguments], capture_output=True, text=True, check=True).stdout.strip()
@@ -169,6 +181,8 @@ def test_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.py").write_text("x = 1\n")
     said("add", "x.py")
     said("commit", "--quiet", "--message", "x")
+    assert manifest.git() == {"commit": said("rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "y.py").touch()  # git does not know it
     assert manifest.git() == {"commit": said("rev-parse", "HEAD"), "dirty": False}
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook of another repository
     assert manifest.git() == {"commit": said("--git-dir", str(tmp_path / ".git"), "rev-parse", "HEAD"), "dirty": False}
@@ -219,3 +233,86 @@ def test_a_run_that_is_refused_leaves_the_manifest(monkeypatch: pytest.MonkeyPat
         app.main()
     assert ended.value.code == 2  # there is a checkpoint
     assert read("run/manifest.json") == first
+
+
+def test_when_a_command_was_begun() -> None:
+    """In UTC, to the second."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    text = manifest.begun().date
+    found = datetime.fromisoformat(text)
+    assert re.fullmatch(r"\d{4}(-\d\d){2}T\d\d(:\d\d){2}\+00:00", text)
+    assert timedelta(0) <= found - before < timedelta(minutes=1)
+
+
+def test_inputs_that_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, a folder of transformers without the folders in it, the module of a function; no other name."""
+    monkeypatch.chdir(tmp_path)
+    Path("x.json").write_text("x")
+    for name in ("config.json", "b.txt", "a.txt", "deep/c.txt"):
+        for folder in ("model", "other"):
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+    Path("other/config.json").unlink()
+    module = ModuleType("loss_of_mine")
+    monkeypatch.setitem(sys.modules, "loss_of_mine", module)
+    assert manifest.begun("loss_of_mine:f", "sys:path").inputs == {}
+    module.__file__ = str(tmp_path / "x.json")
+    given = ("x.json", None, Path("model"), "other", "loss_of_mine:f", "FrozenLake-v1", "nothing:f")
+    found = manifest.begun(*given, seed=5)
+    x = sha256(b"x").hexdigest()
+    files = {name: sha256(name.encode()).hexdigest() for name in ("a.txt", "b.txt", "config.json")}
+    assert found.inputs == {"x.json": {"x.json": x}, "model": files, "loss_of_mine:f": {"x.json": x}}
+    assert list(found.inputs["model"]) == list(files)
+    assert found.seed == 5
+
+
+def test_what_it_says_of_files(tmp_path: Path) -> None:
+    """All that is in a folder, by where it is from the manifest; a run is whole where nothing else is said."""
+    for name in ("b.csv", "a/deep/y", "a/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    made, place = manifest.begun(seed=1), tmp_path / "manifest.json"
+    assert made.write([tmp_path / "b.csv", tmp_path / "a"], place) == place
+    content = json.loads(place.read_text())
+    assert " ".join(content) == "command seed date git inputs whole versions threads platform files"
+    assert content["whole"] is True
+    files = {name: sha256(name.encode()).hexdigest() for name in ("a/deep/y", "a/x", "b.csv")}
+    assert list(content["files"].items()) == list(files.items())
+    assert place.read_text().endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [(["x.y.png", "z.json"], "x.y.manifest.json"), (["x.y.svg", "z.svg"], "x.y.svg.manifest.json"),
+     (["x.csv"], "x.manifest.json")],
+)  # fmt: skip
+def test_the_name_of_a_manifest(files: list[str], name: str) -> None:
+    assert manifest.beside([Path("a", file) for file in files]) == Path("a", name)
+
+
+def test_a_manifest_of_before_gets_the_first_number(tmp_path: Path) -> None:
+    place = tmp_path / "x.manifest.json"
+    manifest.retire(place)  # there is none
+    for k in (1, 2):
+        place.write_text(str(k))
+        manifest.retire(place)
+        assert (tmp_path / f"x.manifest-{k}.json").read_text() == str(k)
+    assert not place.exists()
+
+
+def test_versions_of_what_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every distribution that something was imported from, a package or a part of one, in the order of the alphabet."""
+    packages = {"json": ["b", "A"], "only_a_part": ["C", "a2"], "never_imported": ["d"]}
+    monkeypatch.setitem(sys.modules, "only_a_part.of.it", ModuleType("x"))
+    monkeypatch.setattr(manifest, "packages_distributions", lambda: packages)
+    monkeypatch.setattr(manifest, "version", lambda name: f"version of {name}")
+    python = ("python", platform.python_version())
+    names = [(name, f"version of {name}") for name in ("A", "a2", "b", "C")]
+    assert list(manifest.versions_in_use().items()) == [python, *names]
+
+
+def test_versions_that_numbers_depend_on() -> None:
+    names = ("exactrl", "numpy", "scipy", "torch", "gymnasium", "rich")
+    assert versions("rich") == {"python": platform.python_version()} | {name: version(name) for name in names}
+    assert "rich" not in versions()
