@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,25 @@ def test_what_a_run_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options == {"episodes": 5, "seed": 3, "every": None, "baseline": "none", "gradient": "exact"}
 
 
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (f"verify {BANDIT} --episodes 99", "verify"), (f"solve {BANDIT}", "solve"), (f"show {BANDIT}", "show"),
+        (f"variance {BANDIT}", "variance"), (f"audit {BANDIT} --loss mine_again:f", "audit"),
+    ],
+)  # fmt: skip
+def test_the_folder_that_is_full_is_named(
+    command: str, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left")
+
+    Path("mine_again.py").write_text("def f(batch):\n    return -(batch.rewards * batch.log_probs).mean()\n")
+    monkeypatch.setattr(f"agents.cli.{place}.write", full)
+    assert run(monkeypatch, *shlex.split(command), "--out", "a") == 1
+    assert capsys.readouterr().err == "exactrl: cannot write to a: No space left\n"
+
+
 def test_one_thread_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
@@ -208,6 +228,7 @@ ZOO = ", ".join(f"exactrl/{name}-v0" for name in envs.ZOO)
         ("audit --loss f:", "--loss takes module:function, not 'f:'"),
         ("audit --loss math:pi", "'math' has no function 'pi' for --loss"),
         ("audit --loss math:nothing", "'math' has no function 'nothing' for --loss"),
+        ("audit --loss math:sin:cos", "'math' has no function 'sin:cos' for --loss"),
         ("audit --loss broken:f",
          "cannot import 'broken' for --loss: NameError: name 'y' is not defined (broken.py, line 2)"),
         ("audit --loss raising:f", "--loss raising:f raised KeyError: 'x' (raising.py, line 2)"),

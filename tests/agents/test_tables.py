@@ -431,7 +431,8 @@ def test_the_lines_of_the_zoo() -> None:
             f" Short    1,234        2    12,345    0.9          0      0  {sources[0]}",
             f" Longer       5        6         7      1    0.66667  1e-11  {sources[1]}",
         ]
-        assert len([line for line in lines if "─" in line]) == 1
+        header, rule = (next(k for k, line in enumerate(lines) if x in line) for x in ("name", "─"))
+        assert (rule, lines[rule + 1][:6], lines[rule + 2][:7]) == (header + 1, " Short", " Longer")
 
 
 # ---- train ----

@@ -273,6 +273,30 @@ def test_which_assignment_it_is(text: str | bytes | None, said: str, tmp_path: P
     assert grading.number(path) == 12
 
 
+@pytest.mark.usefixtures("_assigned")
+@pytest.mark.parametrize(
+    ("in_time", "said"),
+    [(True, "Python itself was ended in this check"), (False, "not done after 60 s: a loop that does not end?")],
+)
+def test_a_check_that_did_not_come_to_its_end(in_time: bool, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks are run in a process of their own, a minute for each."""
+    asked: list[Any] = []
+
+    def gone(command: list[str], results: Path, seconds: float) -> bool:
+        asked.append((*command, results, seconds))
+        results.write_text('{"check": "test_right"}\n')
+        return in_time
+
+    monkeypatch.setattr(grading, "_run", gone)
+    path = handed_in()
+    found = grading.grade(path)
+    assert found.said == {f"test_{name}": said if name == "right" else "not reached" for name in ANSWERS}
+    assert (found.path, found.error, found.points, found.passed) == (path, "", 0, False)
+    (((*command, told), results, seconds),) = [(x[:-2], *x[-2:]) for x in asked]
+    assert command == [sys.executable, "-m", "agents.cli.course.marking", "out.py", str(path.resolve())]
+    assert (told, results.name, results.exists(), seconds) == (str(results), "results", False, 60)
+
+
 @pytest.mark.parametrize(("begun", "seconds", "loading", "in_time"), [
     (False, 0, 60, True), (True, 60, 0, True), (False, 60, 0, False), (True, 0, 60, False),
 ])  # fmt: skip
