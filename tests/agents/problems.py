@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,11 @@ from tests.worlds import random_mdp
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def only(text: str) -> str:
+    """A pattern for pytest.raises: this text and no other."""
+    return rf"\A{re.escape(text)}\Z"
 
 
 def assert_behaviour(episodes: Episodes, log_probs: NDArray[np.float64]) -> None:

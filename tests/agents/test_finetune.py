@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import math
 import multiprocessing
@@ -17,23 +19,28 @@ from collections.abc import Callable
 from functools import cache, partial
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from agents import LanguageModelPolicy, load_model, load_tokenizer, rollout
+from agents.cli.language import commands
+from agents.cli.language import record as recording
 from agents.cli.language.losses import LOSSES
 from agents.cli.language.plot import draw_training
-from agents.cli.language.record import seconds
-from agents.cli.language.train import Run, Settings, summary
-from agents.learning import History
+from agents.cli.language.record import Record, seconds
+from agents.cli.language.train import Run, Settings, _digest, summary
+from agents.learning import History, TrainingStopped
 from agents.learning.checkpoints import Checkpoints, generator_of
-from agents.learning.processes import Alone
+from agents.learning.processes import Alone, ProcessLost
 from agents.learning.training import COLUMNS, TIMES
-from tests.agents.models import save, small
+from tests.agents.models import save, small, small_policy
 from tests.agents.problems import MDPS, seeded, tabular
 from tests.agents.process_worker import ONE_THREAD, SETTINGS, SMALL, exactrl, exactrl_in_a_process
 
@@ -450,8 +457,7 @@ def test_optimisers_go_on_where_they_stopped(kind: str) -> None:
 def test_random_numbers_of_an_update() -> None:
     """They depend on seed, update and rank; no two of 4 x 4 x 4 are alike."""
     drawn = {
-        key: float(torch.rand((), generator=generator_of(*key), dtype=torch.float64))
-        for key in np.ndindex(4, 4, 4)
+        key: float(torch.rand((), generator=generator_of(*key), dtype=torch.float64)) for key in np.ndindex(4, 4, 4)
     }
     assert len(set(drawn.values())) == 64
     assert drawn[1, 2, 3] == float(torch.rand((), generator=generator_of(1, 2, 3), dtype=torch.float64))
@@ -592,6 +598,232 @@ def test_ctrl_c_in_the_first_update(signals: int, expected: list[str]) -> None:
         assert not path or Path(path.strip()).exists()
 
 
+# ---- what it is made of ----
+
+
+def made(processes: Alone | None = None, pieces: int = 1, **changes: Any) -> Run:
+    settings = Settings("model", **(SETTINGS | changes))
+    return Run(settings, Path("a"), Alone() if processes is None else processes, pieces=pieces)
+
+
+def test_every_setting_reaches_its_place() -> None:
+    """The reference is a frozen copy of the policy, shaped like it; AdamW has no weight decay."""
+    run = made(pieces=3, tokens=6, lr=0.25, temperature=0.7, top_k=3, top_p=0.9)
+    policy, reference = run.policy, run.agent.reference
+    assert isinstance(reference, LanguageModelPolicy)
+    for of in (policy, reference):
+        assert (of.temperature, of.top_k, of.top_p) == (0.7, 3, 0.9)
+    assert policy.tokenizer.get_vocab() == load_tokenizer("model").get_vocab()
+    for p, q in zip(policy.parameters(), reference.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert p.data_ptr() != q.data_ptr()
+        assert (p.requires_grad, q.requires_grad) == (True, False)
+    assert isinstance(run.optimizer, torch.optim.AdamW)
+    (group,) = run.optimizer.param_groups
+    assert [id(p) for p in group["params"]] == [id(p) for p in policy.parameters()]
+    assert (group["lr"], group["weight_decay"], group["fused"]) == (0.25, 0, True)
+    agent = run.agent
+    assert (agent.policy, agent.optimizer, agent.processes) == (policy, run.optimizer, run.processes)
+    assert agent._pieces.pieces == 3
+    assert (run.problem.horizon, len(run.problem.vocabulary), run.problem.eos) == (6, 23, 2)
+    assert run.checkpoints.folder == Path("a/checkpoints")
+    assert run.checkpoints.processes is run.processes
+    assert run.manifest.seed == 0
+    assert list(run.manifest.inputs) == ["model"]
+    assert made(beta=0.0).agent.reference is None
+
+
+def test_the_context_of_the_model_is_its_own() -> None:
+    """64 tokens: a prompt of 14 leaves 50."""
+    assert made(tokens=50).problem.horizon == 50
+    with pytest.raises(ValueError, match="with 51 to come that is more than the model's context of 64"):
+        made(tokens=51)
+
+
+def test_what_a_checkpoint_must_agree_with() -> None:
+    """The settings, the model's config and weights, the tokens and the prompts; not where they came from."""
+    run = made()
+    described = dict(run.checkpoints.run)
+    model, tokenizer, prompts = (described.pop(name) for name in ("model", "tokenizer", "prompts"))
+    assert {"model": "model"} | described == {"model": "model"} | SETTINGS
+    config = model["config"]
+    assert config["num_hidden_layers"] == 2
+    assert not {"_name_or_path", "transformers_version"} & config.keys()
+    weights = hashlib.sha256(Path("model/model.safetensors").read_bytes()).hexdigest()
+    assert model == {"config": config, "weights": _digest({"model.safetensors": weights})}
+    assert tokenizer == _digest(load_tokenizer("model").get_vocab())
+    assert prompts == _digest([list(x) for x in run.problem.prompts])
+    assert len({prompts, tokenizer, model["weights"], _digest(None)}) == 4
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert _digest({"b": 1, "a": [2]}) == _digest({"a": [2], "b": 1})
+    assert _digest({"a": [2], "b": 1}) == hashlib.sha256(b'{"a": [2], "b": 1}').hexdigest()
+
+
+def test_the_title_and_the_room_that_is_needed() -> None:
+    run = made()
+    title = "model on digits by rloo, KL 0.05: 2 prompts x 4 completions of at most 5 tokens"
+    assert run.title == title
+    assert run.path == "on the fast path for Llama"
+    assert run.size == 8 * sum(x.nbytes for x in load_model("model").parameters())
+    for world, sharded, among in ((2, False, ", 2 processes"), (3, True, ", 3 processes with shards")):
+        run.processes = mock.Mock(world=world, sharded=sharded)
+        assert run.title == title + among
+    run.policy = small_policy("gpt2")
+    assert run.path == f"by transformers' own forward pass: {run.policy.unfit}"
+    assert run.size == 8 * sum(x.nbytes for x in run.policy.parameters())  # float64
+
+
+@pytest.mark.parametrize(("updates", "interrupted"), [(0, True), (1, False), (1, True)])
+def test_what_there_is_at_the_end(updates: int, interrupted: bool) -> None:
+    """A figure of what was learned, and of all files those that are there; the model of a run that came to its end."""
+    run = made()
+    drawn: list[Any] = []
+    for name in ("metrics.csv", "checkpoints/x", "model/x"):
+        Path("a", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("a", name).touch()
+
+    def draws(history: History, path: Path, title: str) -> None:
+        drawn.append((len(history.rows) - 1, path, title))
+        path.touch()
+
+    noted = history(updates)
+    noted.interrupted = interrupted
+    with mock.patch("agents.cli.language.train.draw_training", draws):
+        written = run.write(noted)
+    assert drawn == [(1, Path("a/training.png"), run.title)] * updates
+    expected = ["metrics.csv", *["training.png"] * updates, "checkpoints", *["model"] * (not interrupted)]
+    assert written == [Path("a", name) for name in expected]
+
+
+class Member(Alone):
+    """One of two processes that needs nothing of the other."""
+
+    world = 2
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.closed = rank, 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_processes(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It plays its share, with random numbers of its own; what is noted counts all; the first one speaks and writes."""
+    played: list[Any] = []
+
+    def plays(*arguments: Any, **options: Any) -> Any:
+        played.append((arguments[2], options["group_size"], options["generator"].initial_seed()))
+        return rollout(*arguments, **options)
+
+    member = Member(rank)
+    begun = mock.Mock(return_value=member)
+    monkeypatch.setattr(commands, "processes", begun)
+    monkeypatch.setattr("agents.cli.language.train.rollout", plays)
+    printed = trained("--updates", "3", "--out", "a", "--seed", "5", "--groups", "4", "--group-size", "2")
+    assert played == [(4, 2, generator_of(5, k, rank).initial_seed()) for k in (1, 2, 3)]
+    begun.assert_called_once_with(sharded=False)
+    assert member.closed == 1
+    if rank == 0:
+        assert printed.startswith("model on digits by rloo, KL 0.05: 4 prompts x 2 completions")
+        assert ", 2 processes, on the fast path" in printed
+        assert [int(row["episodes"]) for row in rows(Path("a"))] == [0, 8, 16, 24]
+        assert Path("a/model").is_dir()
+    else:
+        assert (printed, [*Path("a").rglob("*")]) == ("", [])
+
+
+# ---- what is said ----
+
+
+class Told:
+    """In place of a run: what it was called with, and what it does then."""
+
+    title, path, out, manifest = "[bold] of 3 'words'", "by {1: 2}", Path("a"), "its manifest"
+
+    def __init__(self, history: History | None, rank: int = 0) -> None:
+        self.history, self.processes = history, SimpleNamespace(rank=rank)
+        self.checkpoints = SimpleNamespace(kept="a/[7] is whole: --resume goes on from it")
+
+    def __call__(self, **options: Any) -> History:
+        self.options = options
+        if self.history is None:
+            raise TrainingStopped(ValueError("no judge"), History())
+        return self.history
+
+    def write(self, history: History) -> list[Path]:
+        return [Path(f"{len(history.rows)} rows")]
+
+
+def narrow() -> Console:
+    """Of a terminal with colours."""
+    return Console(file=io.StringIO(), width=12, force_terminal=True, color_system="standard")
+
+
+def text_of(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_a_line_is_a_line_without_colours(interrupted: bool, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted, wrote = history(8), mock.Mock()
+    noted.interrupted = interrupted
+    run, console = Told(noted, rank), narrow()
+    monkeypatch.setattr(commands, "wrote", wrote)
+    stopped = commands._trained(run, console, updates=9, every=4, resume=True)  # type: ignore[arg-type]
+    assert stopped == interrupted
+    assert run.options == {"updates": 9, "every": 4, "resume": True, "console": console}
+    if rank > 0:
+        assert text_of(console) == ""
+        wrote.assert_not_called()
+        return
+    assert text_of(console) == f"[bold] of 3 'words', by {{1: 2}}\n{summary(noted)}\n"
+    files = [Path("9 rows")]
+    wrote.assert_called_once_with(console, files, "its manifest", Path("a/manifest.json"), whole=not interrupted)
+
+
+def test_a_stop_says_what_is_kept() -> None:
+    console = narrow()
+    with pytest.raises(TrainingStopped):
+        commands._trained(Told(None), console, updates=9, every=4, resume=True)  # type: ignore[arg-type]
+    assert text_of(console) == "[bold] of 3 'words', by {1: 2}\na/[7] is whole: --resume goes on from it\n"
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ProcessLost("process 1 of 2 lost another one (gloo)"), "process 1 of 2 lost another one (gloo)"),
+        (OSError(28, "No space left on device"), "cannot write to a: No space left on device"),
+    ],
+)
+def test_a_run_that_cannot_go_on_says_what_is_kept(
+    error: Exception, says: str, checkpoint: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And parts from the other processes."""
+    if checkpoint:
+        Path("a/checkpoints/update-000003").mkdir(parents=True)
+    member = Member(1)
+    begun, made, fails = mock.Mock(return_value=member), mock.Mock(), mock.Mock(side_effect=error)
+    monkeypatch.setattr(commands, "processes", begun)
+    monkeypatch.setattr("agents.cli.language.train.Run", made)
+    monkeypatch.setattr(commands, "use_all_cores", lambda: None)
+    monkeypatch.setattr(commands, "_trained", fails)
+    settings, console = Settings("model", **SETTINGS), narrow()  # type: ignore[arg-type]
+    with pytest.raises(type(error)) as raised:
+        commands.train_model(settings, Path("a"), console, updates=9, every=4, pieces=3, resume=True, sharded=True)
+    kept = "a/checkpoints/update-000003 is whole: --resume goes on from it"
+    assert str(raised.value) == f"{says}; {kept if checkpoint else 'there is no checkpoint yet'}"
+    begun.assert_called_once_with(sharded=True)
+    made.assert_called_once_with(settings, Path("a"), member, pieces=3)
+    fails.assert_called_once_with(made.return_value, console, updates=9, every=4, resume=True)
+    assert member.closed == 1
+
+
 # ---- what is shown ----
 
 
@@ -618,3 +850,98 @@ def test_summary() -> None:
         row |= {"sampled_return": float(k), "sampling_s": 100.0 if k == 1 else k / 10}
     assert "first 2 updates 1.5000, of the last 2 7.5000" in summary(noted)
     assert seconds(noted) == "sampling 0.50 s, scoring 0.25 s, backward 0.25 s, optimizer 0.25 s"
+
+
+@pytest.mark.parametrize(
+    ("updates", "says"),
+    [
+        (1, "mean reward of the first 1 updates 1.0000, of the last 1 1.0000"),
+        (3, "mean reward of the first 1 updates 1.0000, of the last 1 3.0000"),
+        (7, "mean reward of the first 1 updates 1.0000, of the last 1 7.0000"),
+        (8, "mean reward of the first 2 updates 1.5000, of the last 2 7.5000"),
+        (12, "mean reward of the first 3 updates 2.0000, of the last 3 11.0000"),
+    ],
+)
+def test_summary_to_the_letter(updates: int, says: str) -> None:
+    """The first update, which takes longer, is left out of the times, unless there is no other."""
+    noted = history(updates, sampling_s=0.5, scoring_s=1.25, backward_s=2.0, optimizer_s=0.125)
+    for k, row in enumerate(noted.rows):
+        row["sampled_return"] = float(k)
+    noted.rows[0] |= dict.fromkeys(TIMES, math.nan)
+    noted.rows[1]["sampling_s"] = 100.0
+    took = 100 if updates == 1 else 0.5
+    assert summary(noted) == (
+        f"{says}\nan update: sampling {took:.2f} s, scoring 1.25 s, backward 2.00 s, optimizer 0.12 s"
+    )
+    assert summary(History(noted.rows[:1])) == "no update was made"
+
+
+class Board:
+    """In place of TensorBoard's writer."""
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        self.folder, self.first, self.flushed, self.closed = folder, purge_step, 0, 0
+        self.told: list[Any] = []
+
+    def add_scalar(self, name: str, x: float, k: int) -> None:
+        self.told.append((name, x, k))
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar, the board and the tables have every update once; its speed is all tokens since the update before."""
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Board)
+    clock = iter([10.0, 14.0, 14.5, 16.5, 17.0])
+    monkeypatch.setattr(recording, "perf_counter", lambda: next(clock))
+    noted, console = history(2, kl=math.nan), Console(file=io.StringIO(), force_terminal=True)
+    record = Record(Path(), noted, 7, console, shown=True)
+    (task,) = record.bar.tasks
+    assert (record.bar.console, record.bar.live.transient, record.bar.disable) == (console, True, False)
+    assert (task.description, task.total, task.completed) == ("", 7, 2)
+    assert task.fields.keys() == {"reward", "kl", "entropy", "speed"}
+    assert all(math.isnan(x) for x in task.fields.values())
+    board = record.board
+    assert (board.folder, board.first) == (Path("tensorboard"), 3)
+    with record:
+        for k, speed in ((3, 3.0 * 8 / 4.0), (4, 3.0 * 8 / 2.0)):
+            row = history(k, sampled_return=k / 10, kl=k / 100, entropy=float(k), J=math.nan).rows[-1]
+            noted.rows.append(row)
+            record.note(row)
+            assert row["tokens_per_s"] == speed
+            assert task.fields == {"reward": k / 10, "kl": k / 100, "entropy": float(k), "speed": speed}
+            assert task.completed == k
+            assert board.told == [(name, x, k) for name, x in row.items() if name not in ("update", "J")]
+            assert board.flushed == k - 2
+            board.told.clear()
+        assert board.closed == 0
+    assert board.closed == 1
+    noted.to_csv("expected.csv")
+    noted.to_csv("times expected.csv", ("update", *TIMES))
+    assert Path("metrics.csv").read_bytes() == Path("expected.csv").read_bytes()
+    assert Path("times.csv").read_bytes() == Path("times expected.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("updates", "first"), [(None, 1), (0, 1), (1, 2)])
+def test_a_record_begins_where_the_history_ends(
+    updates: int | None, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Board)
+    noted = History() if updates is None else history(updates)
+    record = Record(Path("a"), noted, 7, Console(file=io.StringIO()), shown=True)
+    assert (record.board.folder, record.board.first) == (Path("a/tensorboard"), first)
+    assert record.bar.tasks[0].completed == first - 1
+
+
+def test_a_record_that_is_not_shown_writes_nothing() -> None:
+    noted = history(1)
+    with Record(Path(), noted, 7, Console(file=io.StringIO()), shown=False) as record:
+        noted.rows.append(history(2).rows[-1])
+        record.note(noted.rows[-1])
+    assert (record.board, record.bar.disable, record.bar.tasks[0].completed) == (None, True, 1)
+    assert noted.rows[-1]["tokens_per_s"] > 0
+    assert [x.name for x in Path().iterdir()] == ["model"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -15,13 +16,15 @@ from torch import Tensor
 from agents import Batch, LanguageModelPolicy, Reinforce, ReinforceLoss, SoftmaxPolicy, rollout
 from agents.cli.language.losses import LOSSES, loss_of
 from agents.exact.objective import flat_gradient
-from agents.learning.pieces import Pieces
+from agents.learning import pieces as learning_pieces
+from agents.learning.pieces import Pieces, checked, close
+from agents.learning.processes import Alone
 from agents.losses import PolicyLoss, named
 from agents.losses.advantages import leave_one_out, reward_to_go, whitened
 from mdp import Episodes
 from mdp.sampling.episodes import joined
 from tests.agents.models import small_policy, writing
-from tests.agents.problems import MDPS, seeded, tabular
+from tests.agents.problems import MDPS, only, seeded, tabular
 
 pytest.importorskip("transformers")
 Loss = Callable[[Batch], Tensor]
@@ -294,3 +297,94 @@ def test_a_batch_is_scored_whole_unless_pieces_are_asked_for(options: dict[str, 
     with mock.patch.object(policy, "log_prob", wraps=policy.log_prob) as scored:
         Reinforce(policy, loss=named.rloo(), **options).update(written(writer()))
     assert min(len(call.args[0]) for call in scored.call_args_list) == 8 // forwards
+
+
+# ---- what processes are told ----
+
+
+class Observed(Alone):
+    """One process: what it is told of each piece."""
+
+    def __init__(self) -> None:
+        self.last: list[bool] = []
+        self.modules: list[Any] = []
+
+    def wrapped(self, scores: Any) -> Any:
+        self.modules.append(scores)
+        return scores
+
+    @contextmanager
+    def piece(self, scores: Any, *, last: bool) -> Iterator[None]:
+        self.last.append(last)
+        self.modules.append(scores)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("case", "pieces", "expected"),
+    [
+        ("rloo, beta 0.0", 1, [True, True]), ("rloo, beta 0.0", 2, [False, False, True]),
+        ("rloo, beta 0.0", 3, [False, False, False, True]), ("entropy", 2, [False, False, True]),
+    ],
+)  # fmt: skip
+def test_the_last_piece_is_told(case: str, pieces: int, expected: list[bool]) -> None:
+    """After which gradients meet: of the forward pass that shows whose the episodes are, and of each going backward."""
+    policy, observed = writer(), Observed()
+    found = Pieces(policy, CASES[case], pieces=pieces, processes=observed)
+    assert found.scores.policy is policy
+    found.backward(episodes())
+    assert observed.last == expected
+    assert all(x is found.scores for x in observed.modules)
+
+
+def test_shards_need_one_number_of_pieces() -> None:
+    class Sharded(Observed):
+        sharded, others = True, 2
+
+        def said(self, x: Any) -> list[Any]:
+            return [x, self.others] if isinstance(x, int) and not isinstance(x, bool) else [x]
+
+    policy, among = writer(), Sharded()
+    Pieces(policy, CASES["rloo, beta 0.0"], pieces=2, processes=among).backward(episodes())
+    says = "the processes have episodes for different numbers of pieces: shards need one number"
+    with pytest.raises(ValueError, match=only(says)):
+        Pieces(policy, CASES["rloo, beta 0.0"], pieces=3, processes=among).backward(episodes())
+
+
+def test_what_pieces_give_beside_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All episodes, their batch with a reference, the loss, and the time before going backward."""
+    policy, reference = writer(), writer(5)
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(learning_pieces, "perf_counter", lambda: next(clock))
+    played, batch, loss, seconds = Pieces(
+        policy, CASES["k3 in the loss"], reference=reference, pieces=3
+    ).backward(episodes())  # fmt: skip
+    expected = Batch.of(policy, episodes(), reference=reference)
+    assert played is episodes()
+    assert seconds == 2.5
+    assert float(loss) == pytest.approx(float(CASES["k3 in the loss"](expected).detach()), rel=1e-12)
+    assert not loss.requires_grad
+    torch.testing.assert_close(batch.log_probs.detach(), expected.log_probs.detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(batch.reference_log_probs, expected.reference_log_probs, rtol=0, atol=1e-12)
+    torch.testing.assert_close(batch.entropies.detach(), expected.entropies.detach(), rtol=0, atol=1e-12)
+    assert Pieces(policy, CASES["rloo, beta 0.0"]).pieces == 1
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float64, 2e-13), (torch.float32, 1e-4)])
+def test_what_counts_as_rounding(dtype: torch.dtype, rounding: float) -> None:
+    """1,000 times the eps of the numbers themselves: 2.2e-13 and 1.2e-4."""
+    x = torch.zeros(3, 2, dtype=dtype)
+    for off, expected in ((0.0, True), (rounding, True), (-rounding, True), (1.3 * rounding, False), (-9.0, False)):
+        y = x.clone()
+        y[2, 1] = off
+        assert close(x, y) == expected
+        assert close(y, x) == expected
+
+
+@pytest.mark.parametrize("number", [[0.0], [[0.0, 1.0]], float("nan"), float("inf")])
+def test_a_loss_is_a_finite_scalar(number: Any) -> None:
+    loss = torch.tensor(number)
+    with pytest.raises(ValueError, match=only(f"the loss must be a finite scalar, not {loss}")):
+        checked(loss)
+    right = torch.tensor(1.5)
+    assert checked(right) is right
