@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,15 +20,30 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import envs
-from agents import Audit, Batch, ReinforceLoss, SoftmaxPolicy, TabularPreferences, audit, rollout
-from agents.audits import sampling, trajectories
+from agents import (
+    Audit,
+    Batch,
+    PolicyLoss,
+    ReinforceLoss,
+    SoftmaxPolicy,
+    TabularPreferences,
+    audit,
+    exact_gradient,
+    exact_objective,
+    likelihood,
+    regularised_objective,
+    rollout,
+)
+from agents.audits import catalogue, sampling, trajectories
 from agents.audits.gradients import PROBES, Differentiated, Gradients, _equal, _same
 from agents.audits.rarity import _far, rare, weights
 from agents.audits.result import Sampled
 from agents.audits.trajectories import Table, listed
 from agents.exact.objective import flat_gradient
 from agents.losses import named, supervised
-from mdp import Episodes, FiniteMDP, enumerate_trajectories, unroll
+from agents.losses.advantages import GAE, discounted, whole_return
+from agents.losses.kl import KL
+from mdp import Episodes, FiniteMDP, enumerate_trajectories, evaluate, unroll
 from mdp.gradient.cumulants import Shape, two_sided_tail
 from tests.agents.brute_force import Loss, as_episodes
 from tests.agents.problems import MDPS, seeded, tabular
@@ -491,3 +507,71 @@ def test_the_moments_of_a_sequence_weight_that_goes_on(stay: float) -> None:
     assert not rare(b, policy, mdp, U, int(1.1 * n)).any()
     assert not rare(b, b, mdp, U, int(1.1 * n)).any()
     assert rare(b, b, mdp, U, 10).all()
+
+
+# ---- the catalogue ----
+
+
+def test_what_the_catalogue_is_made_with() -> None:
+    """The figures that no verdict tells: the policy that plays, the length, the demonstrations, each weight."""
+    m = MDPS["tokens"]
+    policy, other, reference = (tabular(m, seed) for seed in range(3))
+    cases = {x.name: x for x in catalogue.catalogue(policy, m, other=other, reference=reference, length=5)}
+    stale = [x for x in cases.values() if x.behaviour is not None]
+    assert [x.name for x in stale] == [
+        "stale, no weights", "stale, token weights", "stale, sequence weights", "SFT on demonstrations",
+    ]  # fmt: skip
+    assert all(x.behaviour is other for x in stale)
+    assert {x.name for x in cases.values() if x.reference is reference} == {
+        x.name for x in cases.values() if x.claims == "J - 0.1 KL"
+    }
+    assert audit(cases["Dr. GRPO"].loss, policy, m, group_size=2).scale == pytest.approx(1 / 2 / 5)
+    v = torch.as_tensor(evaluate(m, policy.matrix(m).detach().numpy()).v)
+    J = exact_objective(other, m).item()
+    demonstrations = rollout(other, m, 20, generator=seeded())
+    batch = Batch.of(policy, rollout(policy, m, 30, group_size=2, generator=seeded(1)), reference=reference)
+    same: dict[str, Loss] = {
+        "GAE .5, v = v_pi": PolicyLoss(discounted(GAE(v.numpy(), 0.5))), "REINFORCE, b = v_pi": named.reinforce(v),
+        "GAE 1, v = 0": PolicyLoss(discounted(GAE(0.0, 1.0))), "PPO, v = v_pi": named.ppo(v.numpy()),
+        "ReST, G_0 >= threshold": supervised.rest(J), "stale, token weights": named.off_policy_reinforce("token"),
+        "ReST + demonstrations": supervised.WithDemonstrations(supervised.rest(J), policy, demonstrations),
+        "RLOO, k1 in reward": named.rloo(0.1), "k1 in loss": PolicyLoss(whole_return, kl=KL(0.1, "k1")),
+        "k2 in loss": PolicyLoss(whole_return, kl=KL(0.1, "k2")),
+        "k3 with ratio in loss": PolicyLoss(whole_return, kl=KL(0.1, "k3", with_ratio=True)),
+        "entropy in loss": PolicyLoss(whole_return, entropy=0.1),
+    }  # fmt: skip
+    for name, loss in same.items():
+        assert cases[name].loss(batch).item() == pytest.approx(loss(batch).item(), rel=1e-12), name
+    claims = {x.claims: x.objective for x in cases.values()}
+    for claim, value in {
+        "J - 0.1 KL": regularised_objective(policy, m, kl=0.1, reference=reference),
+        "J + 0.1 H": regularised_objective(policy, m, entropy=0.1),
+        "log-likelihood": likelihood(policy, m, demonstrator=other),
+    }.items():
+        objective = claims.pop(claim)
+        assert objective is not None
+        assert objective(policy, m).item() == value.item()
+    assert claims == {"J": None}
+
+
+@pytest.mark.parametrize("samples", [None, 100])
+def test_a_case_is_audited_against_its_claim_and_against_j(
+    samples: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listed batches once, drawn ones for each; everything that was asked for is handed on."""
+    m = MDPS["tokens"]
+    policy, other = tabular(m), tabular(m, 1)
+    spy = Mock(wraps=audit)
+    monkeypatch.setattr(catalogue, "audit", spy)
+    claim = partial(regularised_objective, kl=0.1, reference=other)
+    shape = {"group_size": 2, "groups": 1, "samples": samples, "seed": 7}
+    case = catalogue.Case("mine", named.rloo(0.1), "J - 0.1 KL", claim, behaviour=policy, reference=other)
+    found = catalogue.audited(case, policy, m, **shape)  # type: ignore[arg-type]
+    handed = shape | {"name": "mine", "behaviour": policy, "reference": other}
+    assert [call.args for call in spy.call_args_list] == [(case.loss, policy, m)] * (1 if samples is None else 2)
+    assert [call.kwargs for call in spy.call_args_list] == [handed | {"objective": claim}, handed][: spy.call_count]
+    assert found.case is case
+    torch.testing.assert_close(found.of_J.exact, exact_gradient(policy, m))
+    assert (found.claimed.exact - found.of_J.exact).norm() > 1e-3
+    plain = catalogue.audited(case._replace(objective=None), policy, m, **shape)  # type: ignore[arg-type]
+    assert plain.claimed is plain.of_J

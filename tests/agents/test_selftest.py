@@ -261,13 +261,13 @@ def test_what_the_regularised_mistakes_claim() -> None:
 def test_dropout_drops_a_fifth_and_draws_anew() -> None:
     """Of 4,000 steps 800 +- 25; 6 standard errors: 2e-9."""
     drop: Any = type(next(x for x in MISTAKES if "dropout" in x.name).loss)
-    mdp = FiniteMDP.from_outcomes({("s", a): [(1.0, "e", 1.0)] for a in range(2)}, gamma=1.0)
+    mdp = FiniteMDP.from_outcomes({("s", a): [(1.0, "e", 2.0)] for a in range(2)}, gamma=1.0)
     policy = SoftmaxPolicy(TabularPreferences(mdp)).double()  # log pi = -log 2
     batch = Batch.of(policy, rollout(policy, mdp, 4_000, generator=torch.Generator().manual_seed(0)))
     one = drop()
-    first, second = (float(one(batch).detach()) / math.log(2) for _ in range(2))
+    first, second = (float(one(batch).detach()) / math.log(4) for _ in range(2))
     assert first != second
-    assert float(drop()(batch).detach()) / math.log(2) == first
+    assert float(drop()(batch).detach()) / math.log(4) == first
     assert abs(first - 0.8) < 6 * math.sqrt(0.16 / 4_000)
 
 
@@ -290,6 +290,7 @@ def test_worlds_are_what_they_say() -> None:
         gammas.append(mdp.gamma)
         for policy in policies:
             assert isinstance(policy.preferences, LinearPreferences) == (seed % 3 == 0)
+            assert seed % 3 or next(policy.parameters()).shape == (4,)
             theta[seed % 3 == 0] += next(policy.parameters()).flatten().tolist()
         first, second, third = (next(policy.parameters()) for policy in policies)
         assert not torch.equal(first, second)
