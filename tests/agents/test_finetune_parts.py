@@ -10,13 +10,13 @@ from unittest import mock
 import pytest
 import torch
 
-from agents import LanguageModelPolicy, load_model, load_tokenizer, rollout
+from agents import LanguageModelPolicy, load_model, load_tokenizer, random_model, rollout
 from agents.cli.language import commands
 from agents.cli.language.train import Run, Settings, _digest
 from agents.learning import History
 from agents.learning.checkpoints import generator_of
 from agents.learning.processes import Alone
-from tests.agents.models import small_policy
+from tests.agents.models import save, small_policy
 from tests.agents.process_worker import SETTINGS
 from tests.agents.test_finetune import rows, trained
 from tests.agents.updates import Member, history
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("_in_a_folder_with_a_model")
 
 
 def made(processes: Alone | None = None, pieces: int = 1, **changes: Any) -> Run:
-    settings = Settings("model", **(SETTINGS | changes))
+    settings = Settings(**({"model": "model"} | SETTINGS | changes))
     return Run(settings, Path("a"), Alone() if processes is None else processes, pieces=pieces)
 
 
@@ -64,6 +64,13 @@ def test_the_context_of_the_model_is_its_own() -> None:
     assert made(tokens=50).problem.horizon == 50
     with pytest.raises(ValueError, match="with 51 to come that is more than the model's context of 64"):
         made(tokens=51)
+
+
+def test_a_model_without_a_longest_context() -> None:
+    """Bloom's attention falls off with the distance, however far it is."""
+    folder = save(Path("model of any length"))
+    random_model("bloom", vocab_size=23, hidden_size=16, n_layer=2, n_head=2, eos_token_id=2).save_pretrained(folder)
+    assert made(model=str(folder), tokens=5000).problem.horizon == 5000
 
 
 def test_what_a_checkpoint_must_agree_with() -> None:
