@@ -37,8 +37,8 @@ def tutorials(
     Other options are marimo's own: --port 8000, --headless.
     """
     found = {notebook.n: notebook for notebook in notebooks()}
-    if n is None and (edit or context.args):
-        raise ValueError(f"which tutorial? exactrl tutorials N {' '.join(['--edit'] * edit + context.args)}")
+    if n is None and edit:
+        raise ValueError("which tutorial? exactrl tutorials N --edit")
     if n is None:
         console.print(listed(list(found.values())))
         console.print("exactrl tutorials N opens one; --edit to change it.", highlight=False)
