@@ -175,7 +175,8 @@ def test_the_folder_that_is_full_is_named(
     Path("mine_again.py").write_text("def f(batch):\n    return -(batch.rewards * batch.log_probs).mean()\n")
     monkeypatch.setattr(f"agents.cli.{place}.write", full)
     assert run(monkeypatch, *shlex.split(command), "--out", "a") == 1
-    assert capsys.readouterr().err == "exactrl: cannot write to a: No space left\n"
+    told = capsys.readouterr().err.lstrip("\n")  # rich 13 leaves empty lines where a bar was
+    assert told == "exactrl: cannot write to a: No space left\n"
 
 
 def test_one_thread_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
