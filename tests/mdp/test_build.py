@@ -511,3 +511,18 @@ def test_outcomes_in_any_order_are_sorted_by_pair_successor_and_reward(shape: tu
     found = list(zip(pair[order], after[order], reward[order], strict=True))
     assert found == sorted(zip(pair, after, reward, strict=True))
     assert len(set(order.tolist())) == 300
+
+
+def test_a_zero_is_a_probability() -> None:
+    """It is left out, and not what is named where another entry is wrong."""
+    starts, after = np.array([0, 2, 4]), np.array([0, 1, 0, 1])
+    P = sparse.csr_array((np.array([0.0, 1.0, 1.5, -0.5]), after, starts), shape=(2, 2))
+    with pytest.raises(ValueError, match=r"^p\(\.\|s=1, a=0\) has the probability -0\.5; it must be a finite number"):
+        FiniteMDP.from_arrays(P, np.zeros((2, 1)), gamma=0.9)
+
+
+def test_rewards_of_pairs_are_weighted_with_what_is_there() -> None:
+    """r(s,a) = sum of r p, where p sums to 1 within the tolerance alone."""
+    P = sparse.csr_array((np.array([1 + 8e-10, 1.0]), np.array([1, 0]), np.array([0, 1, 2])), shape=(2, 2))
+    r = FiniteMDP.from_arrays(P, np.array([[3.0], [2.0]]), gamma=0.9).expected_reward
+    assert r.tolist() == [[3 * (1 + 8e-10)], [2.0]]
