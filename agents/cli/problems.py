@@ -14,7 +14,7 @@ from gymnasium.envs.toy_text.taxi import TaxiEnv
 import envs
 from agents.policies import LinearPreferences, SoftmaxPolicy, TabularPreferences
 from mdp import FiniteMDP
-from mdp.model import build
+from mdp.model import toytext
 from mdp.plot import CellOf
 
 GYMNASIUM_GAMMA = 0.9  # for environments that have no discount of their own
@@ -43,7 +43,7 @@ def load(env: str, gamma: float | None = None) -> Problem:
         return Problem(Path(env).stem, mdp if gamma is None else mdp.with_gamma(gamma))
     if env not in gymnasium.registry and env.startswith("exactrl/"):
         raise ValueError(f"unknown ENV {env!r}; there are {', '.join(f'exactrl/{name}-v0' for name in envs.ZOO)}")
-    made = build.made(env, {})
+    made = toytext.made(env, {})
     own = getattr(made.unwrapped, "mdp", None)
     if gamma is None:
         gamma = own.gamma if isinstance(own, FiniteMDP) else GYMNASIUM_GAMMA

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from mdp.model import arrays, build, exploring, files, simulator
+from mdp.model import arrays, build, exploring, files, simulator, toytext
 from mdp.model.build import Start
 from mdp.model.checking import sorted_table
 from mdp.model.labels import Labels, checked_gamma, checked_start
@@ -118,11 +118,11 @@ class FiniteMDP:
         >>> float(solve(m).v[0].round(10)), 14 / 17
         (0.8235294118, 0.8235294117647058)
         """
-        env = build.made(env_or_id, make_kwargs)
+        env = toytext.made(env_or_id, make_kwargs)
         own = getattr(env.unwrapped, "mdp", None)
         if isinstance(own, FiniteMDP):
             return own.with_gamma(gamma) if start is None else own._replaced(gamma=gamma, start=start)
-        table, n_states, n_actions, initial = build.from_gymnasium(env, start)
+        table, n_states, n_actions, initial = toytext.from_gymnasium(env, start)
         return cls(table, states=(*range(n_states), "terminal"), actions=range(n_actions), gamma=gamma, start=initial)
 
     def _replaced(self, **changes: Any) -> FiniteMDP:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mdp.model import build
+from mdp.model import toytext
 from mdp.model.exploring import check_room
 from mdp.model.table import Label, Outcomes
 
@@ -57,8 +57,8 @@ def from_simulator(
     >>> m.n_states, float(solve(m).v[m.state_index(36)])  # 37 cells can be stood on: not the cliff, not the goal
     (38, -13.0)
     """
-    env = build.made(env_or_id, make_kwargs)
-    exploration = _Exploration(env.unwrapped, build.called(env), key)
+    env = toytext.made(env_or_id, make_kwargs)
+    exploration = _Exploration(env.unwrapped, toytext.called(env), key)
     start = exploration.begin(start)
     exploration.run(max_states)
     exploration.walk()
