@@ -145,7 +145,7 @@ def _solution(mdp: FiniteMDP, found: Found, tolerance: float, *, more: bool) -> 
     q = mdp.backup(v) if q is None else q
     bound = proven(mdp, v, q, policy, tolerance, known)
     while more and bound > tolerance and mdp.gamma < 1:  # where episodes end soon a few sweeps do what spans could not
-        w, q_w, _ = swept(mdp, v, q, MORE_SWEEPS)
+        w, q_w, _ = swept(mdp.backup, v, q, MORE_SWEEPS)
         closer = proven(mdp, w, q_w, greedy(q_w), tolerance)
         if not closer < bound / 2:
             break

@@ -9,9 +9,11 @@ Where shortest ways are all there is, the sweeps alone end it, before any linear
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mdp.control.bound import rounding, uncertain
 from mdp.control.progress import Show
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 TINY = 150  # states up to which a linear system costs about as much as a few sweeps
+PADDED = 20_000  # outcomes with those that are added, up to which numpy takes them faster than scipy multiplies
 SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
 
 
@@ -32,17 +35,18 @@ def sweep_and_solve(
 
     iterations: sweeps and linear systems; sweeps: how many, at least, before a linear system, more after many systems.
     """
-    iterations, seen, q = 0, set[bytes](), mdp.backup(v)
+    iterations, seen, backup = 0, set[bytes](), quick_backup(mdp)
+    q = backup(v)
     while True:
         most = max(sweeps, len(seen))
-        v, q, done = swept(mdp, v, q, most)
+        v, q, done = swept(backup, v, q, most)
         policy, iterations = greedy(q), iterations + done
         if done < most:
             return v, policy, iterations, np.inf, q
         came_back = policy.tobytes() in seen
         seen.add(policy.tobytes())
         v, iterations = exact_value(mdp, policy), iterations + 1
-        q = mdp.backup(v)
+        q = backup(v)
         gain = largest(q) - v
         most_gain = float(gain.max())
         show(iterations, most_gain / (1 - mdp.gamma), v)
@@ -51,13 +55,42 @@ def sweep_and_solve(
             return v, policy, iterations, np.inf, q
 
 
-def swept(mdp: FiniteMDP, v: Floats, q: Floats, most: int) -> tuple[Floats, Floats, int]:
+def quick_backup(mdp: FiniteMDP) -> Callable[[Floats], Floats]:
+    """`mdp.backup`; for small sparse tables one that takes as many outcomes of each pair, action by action, those that
+    are not there with p = 0.
+    """
+    t, (S, A), gamma = mdp.table, mdp.table.shape, mdp.gamma
+    most = t.sums[0]
+    if t.is_full or most * t.size > PADDED:
+        return mdp.backup
+    places = (np.arange(len(t.p)) - t.starts[t.pair]) * t.size + t.pair
+
+    def by_action(x: NDArray[Any]) -> NDArray[Any]:
+        padded = np.zeros(most * t.size, x.dtype)
+        padded[places] = x
+        return padded.reshape(most, S, A).swapaxes(1, 2).copy()
+
+    after, p, r = by_action(t.after), by_action(t.p), mdp.reward_or_limit.T.copy()
+
+    def backup(v: Floats) -> Floats:
+        v = gamma * v
+        q: Floats = v.take(after[0])
+        q *= p[0]
+        for k in range(1, most):
+            q += p[k] * v.take(after[k])
+        q += r
+        return q.T
+
+    return backup
+
+
+def swept(backup: Callable[[Floats], Floats], v: Floats, q: Floats, most: int) -> tuple[Floats, Floats, int]:
     """(T^k v, its q, k) for a v and its q (S, A): k is `most`, or less where nothing changes any more."""
     for k in range(most):
         w = largest(q)
         if (w == v).all():
             return v, q, k
-        v, q = w, mdp.backup(w)
+        v, q = w, backup(w)
     return v, q, most
 
 
@@ -71,12 +104,12 @@ def beginning(mdp: FiniteMDP) -> tuple[Floats, int]:
     """(v, sweeps) to begin with: what can be earned at once; v of the uniform policy where that tells few states what
     to do, and a linear system costs next to nothing.
     """
-    P, r, (S, A) = mdp.table.product, mdp.reward_or_limit, mdp.admissible.shape
+    r, (S, A) = mdp.reward_or_limit, mdp.admissible.shape
     at_once = largest(r)
     if S > TINY:
         return at_once, MORE_SWEEPS
-    if not isinstance(P, np.ndarray) or 2 * np.count_nonzero(at_once > r.min(axis=1)) > S:
+    if not mdp.table.is_full or 2 * np.count_nonzero(at_once > r.min(axis=1)) > S:
         return at_once, SWEEPS
     pi = mdp.uniform_policy()
-    P_pi = (pi[:, None] @ P.reshape(S, A, S))[:, 0]
+    P_pi = (pi[:, None] @ mdp.table.product.reshape(S, A, S))[:, 0]
     return Solver.of_chain(P_pi, mdp.gamma).solve((pi * mdp.expected_reward).sum(axis=1)), 0

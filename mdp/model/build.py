@@ -7,15 +7,17 @@ Gymnasium's tables in `toytext.py`.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, filterfalse, islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from mdp.model import packing
 from mdp.model.labels import Labels
+from mdp.model.packing import Column, numbers
 from mdp.model.table import Ints, Label, Outcomes
 
 Start = ArrayLike | Mapping[Any, float] | None  # Pr(S_0 = s): (S,), {label: probability}, or uniform
@@ -23,6 +25,7 @@ Triples = Sequence[tuple[float, Any, float]]  # the outcomes (p, s', r) of one p
 Pair = tuple[Label, Label, Triples]  # s, a, and their outcomes
 
 BATCH = 1_000  # pairs that become columns together: their outcomes fit into a cache
+KEPT = 1 << 24  # labels that are whole numbers below are kept in an array
 
 
 def from_outcomes(
@@ -31,14 +34,14 @@ def from_outcomes(
     actions: Iterable[Label] | None,
 ) -> tuple[Outcomes, Iterable[Label], Iterable[Label]]:
     """The table of {(s, a): [(p, s', r), ...]}, and the labels."""
-    for pair in outcomes:
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ValueError(f"outcomes has the key {pair!r}; a key is a pair (state, action)")
+    if {*map(type, outcomes)} != {tuple} or {*map(len, outcomes)} != {2}:
+        for pair in outcomes:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ValueError(f"outcomes has the key {pair!r}; a key is a pair (state, action)")
     more = states is None
-    states = tuple(dict.fromkeys(s for s, _ in outcomes) if states is None else states)
-    actions = tuple(dict.fromkeys(a for _, a in outcomes) if actions is None else actions)
-    index = {s: i for i, s in enumerate(states)}
-    column = {a: i for i, a in enumerate(actions)}
+    states = tuple(dict.fromkeys(map(itemgetter(0), outcomes)) if states is None else states)
+    actions = tuple(dict.fromkeys(map(itemgetter(1), outcomes)) if actions is None else actions)
+    index, column = (dict(zip(labels, range(len(labels)), strict=True)) for labels in (states, actions))
     table = columns(((s, a, listed) for (s, a), listed in outcomes.items()), index, column, more=more)
     return table, index if more else states, actions
 
@@ -50,11 +53,10 @@ def columns(
 
     Raises ValueError that names the pair and what is wrong with it.
     """
-    pairs = iter(pairs)
-    parts = []
+    pairs, places, parts = iter(pairs), Places(index), []
     while some := list(islice(pairs, BATCH)):
         try:
-            parts.append(_columns(some, index, column, more))
+            parts.append(_columns(some, places, column, more))
         except (TypeError, ValueError, KeyError, OverflowError):
             for pair in some:
                 refuse(*pair, index, column, more=more)
@@ -63,40 +65,53 @@ def columns(
     return Outcomes(*map(np.concatenate, (s, a, after, r, p)))
 
 
-def _columns(some: Sequence[Pair], index: dict[Label, int], column: Mapping[Label, int], more: bool) -> Outcomes:
+def _columns(some: Sequence[Pair], places: Places, column: Mapping[Label, int], more: bool) -> Outcomes:
     """`columns` of a few pairs, without a word about what is wrong."""
     s, a, listed = zip(*some, strict=True)
-    p, after, r = zip(*chain.from_iterable(listed), strict=True)
+    p, after, r = packing.columns([*chain.from_iterable(listed)])
     n = list(map(len, listed))
     if 0 in n:
         raise ValueError
-    if more:
-        for label in filterfalse(index.__contains__, dict.fromkeys(after)):
-            index[label] = len(index)
     return Outcomes(
-        np.repeat(_looked_up(s, index), n),
+        np.repeat(_looked_up(s, places.index), n),
         np.repeat(_looked_up(a, column), n),
-        _looked_up(after, index),
+        places.of(after, more),
         numbers(r).astype(np.float64),
         numbers(p).astype(np.float64),
     )
 
 
+class Places:
+    """The place of each label in `index`. Of labels that are whole numbers, 0, 1, ..., an array keeps it, which is
+    several times as fast: those are asked for once.
+    """
+
+    def __init__(self, index: dict[Label, int]) -> None:
+        self.index, self.known = index, np.full(BATCH, -1)
+
+    def of(self, labels: Column, more: bool) -> Ints:
+        """Their places; more: a new label gets the next one. Raises KeyError for an unknown label."""
+        if not isinstance(labels, np.ndarray):
+            self._add(labels, more)
+            return _looked_up(labels, self.index)
+        if labels.dtype.kind != "i" or not 0 <= labels.min() <= labels.max() < KEPT:
+            return self.of(labels.tolist(), more)
+        if (most := int(labels.max())) >= len(self.known):
+            self.known = np.append(self.known, np.full(most + 1, -1))
+        places = self.known[labels]
+        if len(new := labels[places < 0].tolist()):
+            self._add(new, more)
+            self.known[new] = _looked_up(new, self.index)
+            places = self.known[labels]
+        return np.asarray(places)
+
+    def _add(self, labels: Sequence[Label], more: bool) -> None:
+        for label in filterfalse(self.index.__contains__, dict.fromkeys(labels)) if more else ():
+            self.index[label] = len(self.index)
+
+
 def _looked_up(labels: Sequence[Label], index: Mapping[Label, int]) -> Ints:
     return np.fromiter(map(index.__getitem__, labels), np.int64, len(labels))
-
-
-def numbers(given: Sequence[Any]) -> NDArray[Any]:
-    """As int64 where all are whole numbers, else as float64: `struct` reads faster than numpy, and no text.
-
-    Raises TypeError for what is no number.
-    """
-    for kind in "qd":
-        try:
-            return np.frombuffer(struct.pack(f"{len(given)}{kind}", *given), kind)
-        except struct.error:
-            continue
-    raise TypeError
 
 
 def refuse(

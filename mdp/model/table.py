@@ -161,9 +161,14 @@ class Table:
             frozen(part)
         return P
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a full array of Pr(s'|s,a) multiplies fastest: where it is tiny, or a third of it is there."""
+        return self.size * self.shape[0] <= max(TINY, 3 * len(self.p))
+
     @cached_property
     def product(self) -> Any:
-        """`transition` as it multiplies fastest: a full array where it is tiny, or where a third of it is there."""
+        """`transition` as it multiplies fastest: a full array, or sparse."""
         size = self.size * self.shape[0]
         if size <= TINY:
             places = self.pair * self.shape[0] + self.after
@@ -171,7 +176,7 @@ class Table:
         P = self.transition
         if P.nnz == size:
             return P.data.reshape(P.shape)
-        return frozen(P.toarray()) if size <= 3 * P.nnz else P
+        return frozen(P.toarray()) if self.is_full else P
 
     @cached_property
     def spread_product(self) -> Any:
@@ -215,8 +220,11 @@ def frozen(array: NDArray[_T]) -> NDArray[_T]:
 
 
 def largest(q: Floats) -> Floats:
-    """max over a of q(s,a), (S,): for few actions, column by column is several times as fast as along the last axis."""
-    if q.shape[1] > 32:
+    """max over a of q(s,a), (S,): for few actions, column by column is several times as fast as along the last axis.
+
+    Not where q has its actions side by side in memory, (A, S): then numpy goes that way itself.
+    """
+    if q.shape[1] > 32 or q.flags.f_contiguous:
         return np.asarray(q.max(axis=1))
     top = q[:, 0].copy()
     for a in range(1, q.shape[1]):
