@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from mdp.model.products import spread
-from mdp.model.table import Bools, Floats, Ints, best
+from mdp.model.table import Bools, Floats, Ints, best, largest
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MANY = 0.1  # of all rows that are open: from here on it is cheaper to multiply all
 LARGE = 100_000  # entries of P, from which on it is too large for the fastest memory
 FLOAT32 = 1e30  # values up to here, and rewards down to 1 / it, are well within its range
+CHOICE = 8  # actions, from which on the rows of one policy are a small part of all
 PATCHES = 0.02  # of all states: as many may change their action before the rows of the policy are gathered anew
 
 
@@ -158,8 +159,12 @@ class Contest:
         if np.count_nonzero(open_) > MANY * open_.size:
             self.changed = self.policy.take(self._among_all(self.rows.backup(v)))
         else:
-            self.Tv = self.policy.backup(v)
-            self.changed = self._among(np.flatnonzero(open_), v)
+            self.look_at(open_, v, self.policy.backup(v))
+
+    def look_at(self, open_: Bools, v: Floats, Tv: Floats) -> None:
+        """Whether any of these rows is better than the one that is taken, whose q is Tv."""
+        self.Tv = Tv
+        self.changed = self._among(np.flatnonzero(open_), v)
 
     def _among(self, rows: Ints, v: Floats) -> bool:
         """The best of some rows takes the place of the one that is taken where it is better."""
@@ -175,6 +180,32 @@ class Contest:
         short[rows] = np.inf
         self.Tv[s] = q
         return self.policy.change(s, rows)
+
+
+class Guess(Contest):
+    """From r alone, as if v were 0. Rows are taken to go no further apart than twice as far as those of the policy do:
+    in a full matrix, where each is an average of much the same, that is far less than what they could. What it finds is
+    likely, not proven. lost: whether many rows are open, so that it is better to look at all.
+    """
+
+    @staticmethod
+    def pays(rows: Rows) -> bool:
+        """Whether a full matrix has many rows for each that is taken, and r tells the most of them apart."""
+        r = rows.r.reshape(rows.S, rows.A)
+        if rows.A < CHOICE or not isinstance(rows.P, np.ndarray):
+            return False
+        return int(np.count_nonzero(r == largest(r)[:, None])) - rows.S <= MANY * r.size
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__(rows, rows.r.reshape(rows.S, rows.A), np.zeros(rows.S))
+        self.lost = False
+
+    def improve(self, v: Floats) -> None:
+        Tv = self.policy.backup(v)
+        self.way += 2 * float(np.ptp(Tv - self.Tv))
+        self.v, open_ = v, self.short <= self.way
+        self.lost = bool(np.count_nonzero(open_) > MANY * open_.size)
+        self.look_at(open_ & (not self.lost), v, Tv)
 
 
 def first_of(sorted_: Ints) -> Bools:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdp.control.bound import rounding
-from mdp.control.contest import Contest, Rows, coarse
+from mdp.control.bound import error_bound, rounding
+from mdp.control.contest import Contest, Guess, Rows, coarse
 from mdp.control.progress import Show
-from mdp.model.table import EPS, Floats, Ints, largest
+from mdp.model.table import EPS, Floats, Ints, greedy, largest
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -37,8 +37,11 @@ class Stalled(Exception):
         self.v = v
 
 
-def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> tuple[Floats, Ints, int, float]:
-    """(v, policy (S,), improvements, bound) at gamma < 1, the bound below `tolerance`, or at rounding above it.
+def modified_policy_iteration(
+    mdp: FiniteMDP, tolerance: float, show: Show
+) -> tuple[Floats, Ints, int, float, Floats | None]:
+    """(v, policy (S,), improvements, bound, q if it is known) at gamma < 1, the bound below `tolerance`, or at rounding
+    above it.
 
     Raises Stalled where sweeps contract too slowly.
     """
@@ -50,6 +53,8 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
 
     def enough(contest: Contest) -> float:
         """The span of d from which on v is good enough."""
+        if isinstance(contest, Guess) and contest.lost:
+            return np.inf
         wanted = max(0.9 * tolerance, ROUNDINGS * lost(contest.Tv) / (1 - mdp.gamma))
         return wanted / to_error if to_error else np.inf
 
@@ -66,8 +71,18 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
         v = contest.Tv if rows.ends else contest.Tv + to_error * (low + high)
         show(improvements, to_error * (high - low), v)
 
-    contest = Contest(rows, *ahead(rows))
-    low, high = converged(contest, enough, tell, MOST)
+    contest: Contest
+    if Guess.pays(rows):  # then one sweep over all rows has to prove it
+        contest = Guess(rows)
+        v, _ = values(contest, *converged(contest, enough, tell, MOST))
+        q = mdp.backup(v)
+        error = error_bound(mdp, v, q)
+        if error <= max(tolerance, ROUNDINGS * lost(v) / (1 - mdp.gamma)):
+            return v, greedy(q), improvements, error, q
+        contest = Contest(rows, q, v)
+    else:
+        contest = Contest(rows, *ahead(rows))
+    low, high = converged(contest, enough, tell, max(MOST - improvements, 1))
     if rows.kind != np.float64 and improvements < MOST:
         most = np.array([2 * mdp.table.largest_reward / (1 - mdp.gamma)])  # |v| on the way, at most
         off, rows = (4 + improvements) * lost(most), Rows(mdp, np.float64)
@@ -75,7 +90,7 @@ def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> t
         contest.improve(contest.Tv)
         low, high = converged(contest, enough, tell, MOST - improvements)
     v, bound = values(contest, low, high)
-    return v, contest.policy.taken % rows.A, improvements, bound
+    return v, contest.policy.taken % rows.A, improvements, bound, None
 
 
 def ahead(rows: Rows) -> tuple[Floats, Floats]:

@@ -168,7 +168,7 @@ def test_the_bound_holds_when_improvements_run_out(large: int, monkeypatch: pyte
     exact = solve(m, method="policy_iteration")
     for most in range(1, 4):
         monkeypatch.setattr(modified, "MOST", most)
-        v, _, improvements, bound = modified.modified_policy_iteration(m, 1e-10, lambda *_: None)
+        v, _, improvements, bound, _ = modified.modified_policy_iteration(m, 1e-10, lambda *_: None)
         assert improvements == most
         assert np.abs(v - exact.v).max() <= bound + exact.bound
         assert bound > 1e-10

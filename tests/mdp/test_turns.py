@@ -7,6 +7,7 @@ import pytest
 
 from mdp import FiniteMDP, solve
 from mdp.control import turns
+from mdp.control.contest import Guess, Rows
 from mdp.control.turns import quick_backup
 from tests.worlds import GYMNASIUM, assert_close, random_mdp
 
@@ -51,3 +52,56 @@ def test_small_sparse_problems_are_solved_as_by_policy_iteration(gamma: float) -
     assert_close(found.v, other.v, 1e-12)
     assert found.converged
     assert (found.optimal_actions == other.optimal_actions).all()
+
+
+# ---- full matrices: what r says at first ----
+
+
+def averages(seed: int, kind: str, S: int = 120, A: int = 8) -> FiniteMDP:
+    """Every state after every pair. hidden: one action of a few states pays little, and leads to a treasure."""
+    rng = np.random.default_rng(seed)
+    P, r = rng.dirichlet(np.ones(S), size=(S, A)), rng.standard_normal((S, A))
+    if kind == "hidden":
+        r[:5] += 100
+        P[7::20, 3], r[7::20, 3] = 0.0, -20.0
+        P[7::20, 3, :5] = 0.2
+    if kind == "ends":
+        P[-1], r[-1] = np.eye(S)[-1], 0.0
+    if kind == "ties":
+        r = np.round(r)
+    return FiniteMDP.from_arrays(P, r, gamma=[0.5, 0.95, 0.99][seed % 3])
+
+
+@pytest.mark.parametrize("kind", ["plain", "hidden", "ends", "ties"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_guess_is_held_against_all_rows(kind: str, seed: int) -> None:
+    m = averages(seed, kind)
+    found, other = solve(m), solve(m, method="policy_iteration")
+    assert found.converged
+    assert_close(found.v, other.v, 1e-10)
+    assert np.abs(found.v - other.v).max() <= found.bound + other.bound
+    assert_close(found.q, m.backup(found.v), 1e-13)
+    assert (found.optimal_actions == other.optimal_actions).all()
+
+
+@pytest.mark.parametrize(("kind", "sweeps"), [("plain", 1), ("hidden", 2)])
+def test_a_guess_that_holds_takes_one_sweep_over_all_rows(
+    monkeypatch: pytest.MonkeyPatch, kind: str, sweeps: int
+) -> None:
+    m, looked = averages(1, kind, S=400), []
+    whole, rows = FiniteMDP.backup, Rows.backup
+    monkeypatch.setattr(FiniteMDP, "backup", lambda m, v: looked.append(m) or whole(m, v))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(Rows, "backup", lambda m, v: looked.append(m) or rows(m, v))  # type: ignore[func-returns-value]
+    assert solve(m).converged
+    assert len(looked) >= sweeps
+    assert (len(looked) == 1) == (sweeps == 1)
+
+
+@pytest.mark.parametrize(("kind", "A", "pays"), [("plain", 8, True), ("plain", 7, False), ("ties", 8, False)])
+def test_when_a_guess_pays(kind: str, A: int, pays: bool) -> None:
+    assert Guess.pays(Rows(averages(1, kind, A=A), np.float64)) == pays
+
+
+def test_a_guess_does_not_pay_for_sparse_tables() -> None:
+    m = random_mdp(3, states=300, actions=9)
+    assert not Guess.pays(Rows(m, np.float64))
