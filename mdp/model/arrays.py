@@ -18,7 +18,7 @@ from mdp.model.build import Start, exactly
 from mdp.model.checking import check_room
 from mdp.model.ends import bools, placed, table_without_ends
 from mdp.model.labels import reals
-from mdp.model.table import MOST_INT32, Floats, Ints, Label
+from mdp.model.table import Floats, Ints, Label
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -177,14 +177,7 @@ def _one_matrix(P: Any) -> sparse.csr_array[Any]:
 def _interleaved(matrices: Sequence[sparse.csr_array[Any]]) -> sparse.csr_array[Any]:
     """(S, S) for each of A actions as (S A, S), row s A + a."""
     A, S = len(matrices), matrices[0].shape[1]
-    starts = np.zeros(S * A + 1, np.int64)
-    np.cumsum(np.stack([np.diff(M.indptr) for M in matrices], axis=1).ravel(), out=starts[1:])
-    data, after = np.empty(starts[-1]), np.empty(starts[-1], np.int32 if S <= MOST_INT32 else np.int64)
-    for a, M in enumerate(matrices):
-        place = np.repeat(starts[a:-1:A] - M.indptr[:-1], np.diff(M.indptr))
-        place += np.arange(M.nnz)
-        data[place], after[place] = M.data, M.indices
-    return sparse.csr_array((data, after, starts), shape=(S * A, S))
+    return sparse.csr_array(sparse.vstack(matrices, format="csr")[np.arange(S * A).reshape(A, S).T.ravel()])
 
 
 def _canonical(P: sparse.csr_array[Any]) -> sparse.csr_array[Any]:

@@ -62,7 +62,8 @@ class FiniteMDP:
         shape = len(self._states), len(self._actions)
         self.table = outcomes if isinstance(outcomes, Table) else sorted_table(outcomes, shape, self._name)
         self.admissible: Bools = frozen((self.table.counts > 0).reshape(shape))
-        self.terminal: Bools = frozen(np.asarray(~self.admissible.any(axis=1)))
+        of_states = self.table.starts[np.arange(shape[0] + 1) * shape[1]]
+        self.terminal: Bools = frozen(of_states[1:] == of_states[:-1])
         initial = build.start_array(start, self._states)
         self.start: Floats = checked_start(initial, self.terminal, self._states.at)
         self.observations: NDArray[Any] = _checked_observations(observations, self.n_states)
