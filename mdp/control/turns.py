@@ -70,10 +70,9 @@ def quick_backup(mdp: FiniteMDP) -> Callable[[Floats], Floats]:
         padded[places] = x
         return padded.reshape(most, S, A).swapaxes(1, 2).copy()
 
-    after, p, r = by_action(t.after), by_action(t.p), mdp.reward_or_limit.T.copy()
+    after, p, r = by_action(t.after), by_action(gamma * t.p), mdp.reward_or_limit.T.copy()
 
     def backup(v: Floats) -> Floats:
-        v = gamma * v
         q: Floats = v.take(after[0])
         q *= p[0]
         for k in range(1, most):
@@ -88,7 +87,7 @@ def swept(backup: Callable[[Floats], Floats], v: Floats, q: Floats, most: int) -
     """(T^k v, its q, k) for a v and its q (S, A): k is `most`, or less where nothing changes any more."""
     for k in range(most):
         w = largest(q)
-        if (w == v).all():
+        if w.tobytes() == v.tobytes():  # a fifth of the time of (w == v).all()
             return v, q, k
         v, q = w, backup(w)
     return v, q, most

@@ -118,6 +118,8 @@ class Table:
 
     def _sums(self, x: Floats) -> Floats:
         """The same, of those pairs alone that have outcomes."""
+        if len(x) == np.count_nonzero(self.counts):  # one each
+            return x
         return np.asarray(np.add.reduceat(x, self.starts[:-1][self._there])) if len(x) else x
 
     def _placed(self, x: Floats) -> Floats:
