@@ -25,7 +25,7 @@ Triples = Sequence[tuple[float, Any, float]]  # the outcomes (p, s', r) of one p
 Pair = tuple[Label, Label, Triples]  # s, a, and their outcomes
 
 BATCH = 1_000  # pairs that become columns together: their outcomes fit into a cache
-KEPT = 1 << 24  # labels that are whole numbers below are kept in an array
+ROOM = 8  # places in an array of those labels that are whole numbers, for each label there is
 
 
 def from_outcomes(
@@ -94,7 +94,8 @@ class Places:
         if not isinstance(labels, np.ndarray):
             self._add(labels, more)
             return _looked_up(labels, self.index)
-        if labels.dtype.kind != "i" or not 0 <= labels.min() <= labels.max() < KEPT:
+        room = ROOM * (len(self.index) + BATCH)
+        if labels.dtype.kind != "i" or not 0 <= labels.min() <= labels.max() < room:
             return self.of(labels.tolist(), more)
         if (most := int(labels.max())) >= len(self.known):
             self.known = np.append(self.known, np.full(most + 1, -1))

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from envs import gridworld_4x4, recycling_robot, short_corridor
 from mdp import FiniteMDP, solve
-from mdp.model.build import BATCH, KEPT
+from mdp.model.build import BATCH, ROOM
 from mdp.model.checking import _order
 from mdp.model.table import Floats
 from tests.worlds import assert_close, random_mdp
@@ -348,7 +348,7 @@ def test_quantecon(seed: int, sparsely: bool) -> None:
         assert solution.policy.argmax(axis=1).tolist() == expected.sigma.tolist()
 
 
-@pytest.mark.parametrize("most", [20, BATCH, KEPT - 1, KEPT, 2**31 - 1, 2**31, 2**70])
+@pytest.mark.parametrize("most", [20, BATCH, ROOM * BATCH - 1, ROOM * BATCH + 100, 2**31 - 1, 2**31, 2**70])
 @pytest.mark.parametrize("least", [0, -1, -(2**40)])
 @pytest.mark.parametrize("named", [False, True])
 def test_labels_that_are_whole_numbers(most: int, least: int, named: bool) -> None:
@@ -368,6 +368,16 @@ def test_labels_that_are_whole_numbers(most: int, least: int, named: bool) -> No
     assert tuple(map(str, m.states)) == text.states
     for x, y in zip(m.table, text.table, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_labels_that_are_floats_or_bools() -> None:
+    """0.5, inf and True are labels like others; True is 1, as it is in a dictionary."""
+    m = FiniteMDP.from_outcomes({(0.5, 0): [(0.5, float("inf"), 1.0), (0.5, 0.5, 2.0)]}, gamma=0.9)
+    assert m.states == (0.5, float("inf"))
+    assert m.outcomes(0.5, 0) == [(0.5, 0.5, 2.0), (0.5, float("inf"), 1.0)]
+    m = FiniteMDP.from_outcomes({(1, 0): [(0.5, True, 1.0), (0.5, False, 2.0)]}, gamma=0.9)
+    assert m.states == (1, False)
+    assert m.outcomes(1, 0) == [(0.5, 1, 1.0), (0.5, False, 2.0)]
 
 
 def test_random_rewards_survive_sums() -> None:
