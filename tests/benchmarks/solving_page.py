@@ -55,7 +55,7 @@ One try each, stopped early where another method of the library was right in far
 
 ![CPU seconds and memory against the number of outcomes](solving.png)
 
-| successors | states | outcomes | building | solving | iterations | ns | a sweep | v(s') | MB before | at most | QuantEcon |
+| successors | states | outcomes | building | solving | iterations | ns | a sweep | v(s') | MB | at most | QuantEcon |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 {sizes}
 
