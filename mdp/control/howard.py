@@ -7,12 +7,12 @@ infinite. That is found and refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mdp.control.bound import uncertain
-from mdp.control.progress import Show
+from mdp.control.progress import Found, Show
 from mdp.control.turns import exact_value
 from mdp.model.table import Floats, Ints, greedy, largest
 from mdp.prediction.evaluation import evaluate
@@ -20,16 +20,6 @@ from mdp.prediction.graph import end_components, never_ending, proper_policy
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
-
-
-class Found(NamedTuple):
-    """What a method returns: v (S,), an action for each state (S,), iterations; a bound and q (S, A) if it has them."""
-
-    v: Floats
-    policy: Ints
-    iterations: int
-    bound: float = np.inf
-    q: Floats | None = None
 
 
 def policy_iteration(mdp: FiniteMDP, policy: Ints, show: Show) -> Found:

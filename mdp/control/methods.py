@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdp.control.bound import scale
-from mdp.control.howard import Found, first_policy, one_hot, policy_iteration
+from mdp.control.howard import first_policy, one_hot, policy_iteration
 from mdp.control.linear import linear_programming
 from mdp.control.modified import Stalled, modified_policy_iteration
-from mdp.control.progress import Show
+from mdp.control.progress import Found, Show
 from mdp.control.sweeping import partial_evaluation, value_iteration
 from mdp.control.turns import MORE_SWEEPS, beginning, sweep_and_solve
 from mdp.model.table import Floats, Ints, greedy
@@ -36,7 +36,7 @@ def by_itself(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
     if mdp.n_states > SMALL:
         return by_modified_policy_iteration(mdp, tolerance, show)
     if len(mdp.table.p) <= FEW:
-        return Found(*sweep_and_solve(mdp, *beginning(mdp), show))
+        return sweep_and_solve(mdp, *beginning(mdp), show)
     return by_modified_policy_iteration(mdp, 0.0, show)
 
 
@@ -57,9 +57,9 @@ def by_modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -
     if mdp.gamma == 1:
         return _from_below(mdp, partial_evaluation, tolerance, show)
     try:
-        return Found(*modified_policy_iteration(mdp, tolerance, show))
+        return modified_policy_iteration(mdp, tolerance, show)
     except Stalled as stalled:
-        return Found(*sweep_and_solve(mdp, stalled.v, MORE_SWEEPS, show))
+        return sweep_and_solve(mdp, stalled.v, MORE_SWEEPS, show)
 
 
 def by_linear_programming(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:

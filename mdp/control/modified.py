@@ -9,7 +9,6 @@ enough. Large tables begin in float32 altogether, which reads half as much memor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ import numpy as np
 
 from mdp.control.bound import error_bound, rounding
 from mdp.control.contest import Contest, Guess, Rows, coarse
-from mdp.control.progress import Show
-from mdp.model.table import EPS, Floats, Ints, greedy, largest
+from mdp.control.progress import Found, Show
+from mdp.model.table import EPS, Floats, greedy, largest
 
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
@@ -37,60 +36,85 @@ class Stalled(Exception):
         self.v = v
 
 
-def modified_policy_iteration(
-    mdp: FiniteMDP, tolerance: float, show: Show
-) -> tuple[Floats, Ints, int, float, Floats | None]:
-    """(v, policy (S,), improvements, bound, q if it is known) at gamma < 1, the bound below `tolerance`, or at rounding
-    above it.
-
-    Raises Stalled where sweeps contract too slowly.
+def modified_policy_iteration(mdp: FiniteMDP, tolerance: float, show: Show) -> Found:
+    """At gamma < 1: the bound is below `tolerance`, or at rounding above it. Raises Stalled where sweeps contract too
+    slowly.
     """
-    to_error, rows, improvements = mdp.gamma / (1 - mdp.gamma) / 2, Rows(mdp, coarse(mdp)), 0
+    search = Search(mdp, tolerance, show)
+    return search.guessed() or search.swept()
 
-    def lost(v: Floats) -> float:
+
+class Search:
+    """For v, within `tolerance` or what float64 can tell; `rows`: those that are swept now, perhaps in float32."""
+
+    def __init__(self, mdp: FiniteMDP, tolerance: float, show: Show) -> None:
+        self.mdp, self.tolerance, self.show = mdp, tolerance, show
+        self.to_error = mdp.gamma / (1 - mdp.gamma) / 2
+        self.rows, self.improvements = Rows(mdp, coarse(mdp)), 0
+        self.first: tuple[Floats, Floats] | None = None  # q and v to begin with, if they are known
+
+    def guessed(self) -> Found | None:
+        """By a guess, where that pays; one sweep over all rows has to prove it."""
+        if not Guess.pays(self.rows):
+            return None
+        contest = Guess(self.rows)
+        v, _ = self.values(contest, *self.converged(contest, MOST))
+        q = self.mdp.backup(v)
+        error = error_bound(self.mdp, v, q)
+        if error <= max(self.tolerance, ROUNDINGS * self.lost(v) / (1 - self.mdp.gamma)):
+            return Found(v, greedy(q), self.improvements, error, q)
+        self.first = q, v
+        return None
+
+    def swept(self) -> Found:
+        """By improvements among all rows, in float64 in the end."""
+        contest = Contest(self.rows, *(self.first or ahead(self.rows)))
+        spans = self.converged(contest, max(MOST - self.improvements, 1))
+        if self.rows.kind != np.float64 and self.improvements < MOST:
+            most = np.array([2 * self.mdp.table.largest_reward / (1 - self.mdp.gamma)])  # |v| on the way, at most
+            off, self.rows = (4 + self.improvements) * self.lost(most), Rows(self.mdp, np.float64)
+            contest.refine(self.rows, off)
+            contest.improve(contest.Tv)
+            spans = self.converged(contest, MOST - self.improvements)
+        v, bound = self.values(contest, *spans)
+        return Found(v, contest.policy.taken % self.rows.A, self.improvements, bound)
+
+    def converged(self, contest: Contest, most: int) -> tuple[float, float]:
+        """Evaluate and improve until d has a span that is good enough, or `most` times: d's least and largest value."""
+        for k in count(1):
+            d = contest.Tv - contest.v
+            low, high, target = float(d.min()), float(d.max()), self.enough(contest)
+            self.tell(contest, low, high)
+            if high - low <= target or k == most:
+                break
+            share = ENOUGH if contest.changed else 0.0
+            middle = 0.0 if self.rows.ends else (low + high) / 2  # v + c is as good as v: T (v + c) = T v + gamma c
+            contest.improve(evaluated(contest, d - middle, max(share * (high - low), target)))
+        return low, high
+
+    def lost(self, v: Floats) -> float:
         """What a backup of v may be off by."""
-        return rounding(mdp, v) * contest.rows.eps / EPS
+        return rounding(self.mdp, v) * self.rows.eps / EPS
 
-    def enough(contest: Contest) -> float:
-        """The span of d from which on v is good enough."""
+    def enough(self, contest: Contest) -> float:
+        """The span of d from which on v is good enough, or a guess is none."""
         if isinstance(contest, Guess) and contest.lost:
             return np.inf
-        wanted = max(0.9 * tolerance, ROUNDINGS * lost(contest.Tv) / (1 - mdp.gamma))
-        return wanted / to_error if to_error else np.inf
+        wanted = max(0.9 * self.tolerance, ROUNDINGS * self.lost(contest.Tv) / (1 - self.mdp.gamma))
+        return wanted / self.to_error if self.to_error else np.inf
 
-    def values(contest: Contest, low: float, high: float) -> tuple[Floats, float]:
+    def values(self, contest: Contest, low: float, high: float) -> tuple[Floats, float]:
         """The middle of what v* may be, and its error; T v where that is too wide, and v* may be there as well."""
-        error, middle = to_error * (high - low), to_error * (low + high)
-        shift = 0.0 if rows.ends and error > tolerance else middle
-        v = np.where(mdp.terminal, 0.0, contest.Tv.astype(np.float64) + shift)
-        return v, error + abs(middle - shift) + lost(v) / (1 - mdp.gamma)
+        error, middle = self.to_error * (high - low), self.to_error * (low + high)
+        shift = 0.0 if self.rows.ends and error > self.tolerance else middle
+        v = np.where(self.mdp.terminal, 0.0, contest.Tv.astype(np.float64) + shift)
+        return v, error + abs(middle - shift) + self.lost(v) / (1 - self.mdp.gamma)
 
-    def tell(contest: Contest, low: float, high: float) -> None:
-        nonlocal improvements
-        improvements += 1
-        v = contest.Tv if rows.ends else contest.Tv + to_error * (low + high)
-        show(improvements, to_error * (high - low), v)
-
-    contest: Contest
-    if Guess.pays(rows):  # then one sweep over all rows has to prove it
-        contest = Guess(rows)
-        v, _ = values(contest, *converged(contest, enough, tell, MOST))
-        q = mdp.backup(v)
-        error = error_bound(mdp, v, q)
-        if error <= max(tolerance, ROUNDINGS * lost(v) / (1 - mdp.gamma)):
-            return v, greedy(q), improvements, error, q
-        contest = Contest(rows, q, v)
-    else:
-        contest = Contest(rows, *ahead(rows))
-    low, high = converged(contest, enough, tell, max(MOST - improvements, 1))
-    if rows.kind != np.float64 and improvements < MOST:
-        most = np.array([2 * mdp.table.largest_reward / (1 - mdp.gamma)])  # |v| on the way, at most
-        off, rows = (4 + improvements) * lost(most), Rows(mdp, np.float64)
-        contest.refine(rows, off)
-        contest.improve(contest.Tv)
-        low, high = converged(contest, enough, tell, MOST - improvements)
-    v, bound = values(contest, low, high)
-    return v, contest.policy.taken % rows.A, improvements, bound, None
+    def tell(self, contest: Contest, low: float, high: float) -> None:
+        """Another improvement is done."""
+        self.improvements += 1
+        v = contest.Tv if self.rows.ends else contest.Tv + self.to_error * (low + high)
+        self.show(self.improvements, self.to_error * (high - low), v)
 
 
 def ahead(rows: Rows) -> tuple[Floats, Floats]:
@@ -103,22 +127,6 @@ def ahead(rows: Rows) -> tuple[Floats, Floats]:
         v = largest(q)
         q = rows.backup(v)
     return q, v
-
-
-def converged(
-    contest: Contest, enough: Callable[[Contest], float], tell: Callable[[Contest, float, float], None], most: int
-) -> tuple[float, float]:
-    """Evaluate and improve, until d has a span of enough(contest), or `most` times: d's least and largest value."""
-    for k in count(1):
-        d = contest.Tv - contest.v
-        low, high, target = float(d.min()), float(d.max()), enough(contest)
-        tell(contest, low, high)
-        if high - low <= target or k == most:
-            break
-        share = ENOUGH if contest.changed else 0.0
-        middle = 0.0 if contest.rows.ends else (low + high) / 2  # v + c is as good as v: T (v + c) = T v + gamma c
-        contest.improve(evaluated(contest, d - middle, max(share * (high - low), target)))
-    return low, high
 
 
 def evaluated(contest: Contest, d: Floats, target: float) -> Floats:

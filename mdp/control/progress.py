@@ -1,4 +1,4 @@
-"""How far a solution is: a line on stderr, or a function that is told."""
+"""How far a solution is: a line on stderr, or a function that is told. And what a method has found in the end."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import NamedTuple
 
-from mdp.model.table import Floats
+import numpy as np
+
+from mdp.model.table import Floats, Ints
 
 Progress = Callable[[int, float], None]  # (iteration, bound so far)
 Show = Callable[[int, float, Floats], None]  # and v so far
 WIDTH = 40  # characters of a whole bar
 PATIENCE = 1.0  # seconds without a bar
 PAUSE = 0.1  # seconds between two lines
+
+
+class Found(NamedTuple):
+    """What a method returns: v (S,), an action for each state (S,), iterations; a bound and q (S, A) if it has them."""
+
+    v: Floats
+    policy: Ints
+    iterations: int
+    bound: float = np.inf
+    q: Floats | None = None
 
 
 class Bar:

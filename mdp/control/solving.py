@@ -13,9 +13,9 @@ import numpy as np
 
 from mdp.control.bound import TIE, proven, scale
 from mdp.control.horizon import backward_induction
-from mdp.control.howard import Found, one_hot
+from mdp.control.howard import one_hot
 from mdp.control.methods import METHODS
-from mdp.control.progress import Progress, shown
+from mdp.control.progress import Found, Progress, shown
 from mdp.control.turns import MORE_SWEEPS, swept
 from mdp.model.table import Bools, Floats, greedy, largest
 from mdp.prediction.error import check_rewards

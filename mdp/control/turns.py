@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdp.control.bound import rounding, uncertain
-from mdp.control.progress import Show
+from mdp.control.progress import Found, Show
 from mdp.model.table import Floats, Ints, greedy, largest
 from mdp.prediction.linear import Solver
 
@@ -28,10 +28,8 @@ PADDED = 20_000  # outcomes with those that are added, up to which numpy takes t
 SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
 
 
-def sweep_and_solve(
-    mdp: FiniteMDP, v: Floats, sweeps: int, show: Show
-) -> tuple[Floats, Ints, int, float, Floats]:
-    """(v, policy (S,), iterations, inf, q): v to rounding, from some v, about which nothing is proven.
+def sweep_and_solve(mdp: FiniteMDP, v: Floats, sweeps: int, show: Show) -> Found:
+    """v to rounding, from some v, and its q; nothing is proven.
 
     iterations: sweeps and linear systems; sweeps: how many, at least, before a linear system, more after many systems.
     """
@@ -42,7 +40,7 @@ def sweep_and_solve(
         v, q, done = swept(backup, v, q, most)
         policy, iterations = greedy(q), iterations + done
         if done < most:
-            return v, policy, iterations, np.inf, q
+            return Found(v, policy, iterations, q=q)
         came_back = policy.tobytes() in seen
         seen.add(policy.tobytes())
         v, iterations = exact_value(mdp, policy), iterations + 1
@@ -52,7 +50,7 @@ def sweep_and_solve(
         show(iterations, most_gain / (1 - mdp.gamma), v)
         best = came_back or (greedy(q) == policy).all()
         if best or (most_gain <= 4 * rounding(mdp, v) and (gain <= uncertain(mdp, v).max(axis=1)).all()):
-            return v, policy, iterations, np.inf, q
+            return Found(v, policy, iterations, q=q)
 
 
 def quick_backup(mdp: FiniteMDP) -> Callable[[Floats], Floats]:
