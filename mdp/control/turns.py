@@ -68,9 +68,10 @@ def quick_backup(mdp: FiniteMDP) -> Callable[[Floats], Floats]:
         padded[places] = x
         return padded.reshape(most, S, A).swapaxes(1, 2).copy()
 
-    after, p, r = by_action(t.after), by_action(gamma * t.p), mdp.reward_or_limit.T.copy()
+    after, p, r = by_action(t.after), by_action(t.p), mdp.reward_or_limit.T.copy()
 
     def backup(v: Floats) -> Floats:
+        v = gamma * v
         q: Floats = v.take(after[0])
         q *= p[0]
         for k in range(1, most):
