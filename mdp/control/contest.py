@@ -18,7 +18,7 @@ from mdp.model.table import Bools, Floats, Ints, best, largest
 if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
-MANY = 0.1  # of all rows that are open: from here on it is cheaper to multiply all
+MANY = 0.2  # of all rows that are open: from here on it is cheaper to multiply all
 LARGE = 100_000  # entries of P, from which on it is too large for the fastest memory
 FLOAT32 = 1e30  # values up to here, and rewards down to 1 / it, are well within its range
 CHOICE = 8  # actions, from which on the rows of one policy are a small part of all

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 ENOUGH = 0.2  # an evaluation ends where the span of its changes is this share of the last improvement's
-LOOKS = 20  # at rows of each state, in sweeps over all of them, before the first policy is taken
+LOOKS = 24  # at rows of each state, in sweeps over all of them, before the first policy is taken
 MOST = 200  # improvements
 ROUNDINGS = 2  # of a backup: a span of their size is no progress any more
 STALLED = 400  # sweeps that are still to come, by the contraction that was seen, from which on sweeping is given up
