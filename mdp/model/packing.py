@@ -116,9 +116,11 @@ def columns(tuples: list[Any]) -> list[Column]:
     where one is no sequence.
     """
     try:
+        if not isinstance(tuples[0], tuple):
+            raise ValueError("lists and dictionaries have no columns")
         rows = records(tuples)["0"]
         return [plain(rows[name]) for name in rows.dtype.names or ()]
-    except (KeyError, ValueError):
+    except (LookupError, ValueError):
         return list(zip(*tuples, strict=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf, nan
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdp import FiniteMDP
+from mdp.model import packing, toytext
 from mdp.model.packing import DEPTH, WIDE, columns, numbers, plain, records
+from tests.fuzz import tables
 
 VALUES: dict[type, st.SearchStrategy[Any]] = {
     float: st.floats(),
@@ -97,11 +101,49 @@ def test_forms_as_deep_and_as_wide_as_they_may_be() -> None:
         records([(deep,)])
 
 
+@pytest.mark.parametrize("outcome", [[0.5, 1, 2.0], {0.5: 0, 1: 0, 2.0: 0}, "abc"])
+def test_columns_of_lists_dictionaries_and_text_are_those_of_zip(outcome: Any) -> None:
+    assert columns([outcome, outcome]) == [*zip(outcome, outcome, strict=True)]
+
+
 def test_numbers_that_look_like_marks() -> None:
     tuples = [(MARKS, ord("(")), (float(np.nextafter(MARKS, 1)), ord("g")), (nan, 0), (-inf, -1)]
     p, n = columns(tuples)
     np.testing.assert_array_equal(p, [x for x, _ in tuples])
     assert list(n) == [ord("("), ord("g"), 0, -1]
+
+
+@pytest.mark.parametrize("door", [tables.outcomes, tables.gymnasium, tables.function])
+def test_tables_are_the_same_without_bytes(door: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random ones, right and wrong: the same tables, and the same words."""
+    rng, ended, by_bytes = np.random.default_rng(0), list[Any](), 0
+
+    def made(make: Callable[[], FiniteMDP]) -> None:
+        try:
+            m = make()
+            ended.append([m.states, m.actions, *(column.tobytes() for column in m.table)])
+        except (ValueError, TypeError) as error:
+            ended.append([type(error), str(error)])
+
+    def counted(things: Any) -> Any:
+        nonlocal by_bytes
+        found = records(things)
+        by_bytes += 1
+        return found
+
+    def refused(_: Any) -> Any:
+        raise ValueError
+
+    monkeypatch.setattr(tables, "made", made)
+    for size in rng.integers(20, 400, size=300):
+        data = rng.bytes(int(size))
+        for read in (counted, refused):
+            for module in (packing, toytext):
+                monkeypatch.setattr(module, "records", read)
+            door(data)
+        assert len(ended) == 0 or repr(ended[: len(ended) // 2]) == repr(ended[len(ended) // 2 :]), data
+        ended.clear()
+    assert by_bytes > 50
 
 
 @pytest.mark.parametrize("tuples", [[(1.0, 2), (1.0,)], [(1.0,), (1.0, 2)]])
