@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mdp.model.finite import FiniteMDP
 
 TINY = 150  # states up to which a linear system costs about as much as a few sweeps
-PADDED = 20_000  # outcomes with those that are added, up to which numpy takes them faster than scipy multiplies
+LOOKED_UP = 20_000  # pairs, up to which numpy's way to v(s') is shorter than the one to scipy's product
 SWEEPS, MORE_SWEEPS = 5, 30  # between two linear systems: of tiny problems, of others
 
 
@@ -54,28 +54,21 @@ def sweep_and_solve(mdp: FiniteMDP, v: Floats, sweeps: int, show: Show) -> Found
 
 
 def quick_backup(mdp: FiniteMDP) -> Callable[[Floats], Floats]:
-    """`mdp.backup`; for small sparse tables one that takes as many outcomes of each pair, action by action, those that
-    are not there with p = 0.
-    """
-    t, (S, A), gamma = mdp.table, mdp.table.shape, mdp.gamma
-    most = t.sums[0]
-    if t.is_full or most * t.size > PADDED:
+    """`mdp.backup`; for small tables that leave nothing to chance one that looks up v(s'), action by action."""
+    t, gamma = mdp.table, mdp.gamma
+    if t.is_full or t.sums[0] > 1 or t.size > LOOKED_UP:
         return mdp.backup
-    places = (np.arange(len(t.p)) - t.starts[t.pair]) * t.size + t.pair
 
     def by_action(x: NDArray[Any]) -> NDArray[Any]:
-        padded = np.zeros(most * t.size, x.dtype)
-        padded[places] = x
-        return padded.reshape(most, S, A).swapaxes(1, 2).copy()
+        of_pairs = np.zeros(t.size, x.dtype)
+        of_pairs[t.pair] = x
+        return of_pairs.reshape(t.shape).T.copy()
 
-    after, p, r = by_action(t.after), by_action(t.p), mdp.reward_or_limit.T.copy()
+    after, p, r = by_action(t.next), by_action(t.p), mdp.reward_or_limit.T.copy()
 
     def backup(v: Floats) -> Floats:
-        v = gamma * v
-        q: Floats = v.take(after[0])
-        q *= p[0]
-        for k in range(1, most):
-            q += p[k] * v.take(after[k])
+        q: Floats = (gamma * v).take(after)
+        q *= p
         q += r
         return q.T
 
