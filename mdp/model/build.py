@@ -68,7 +68,9 @@ def columns(
 def _columns(some: Sequence[Pair], places: Places, column: Mapping[Label, int], more: bool) -> Outcomes:
     """`columns` of a few pairs, without a word about what is wrong."""
     s, a, listed = zip(*some, strict=True)
-    p, after, r = packing.columns([*chain.from_iterable(listed)])
+    p, after, r = packing.columns(outcomes := [*chain.from_iterable(listed)])
+    if isinstance(after, np.ndarray) and after.dtype.kind != "i":
+        after = [label for _, label, _ in outcomes]  # the labels themselves: nan is no other nan
     n = list(map(len, listed))
     if 0 in n:
         raise ValueError
@@ -94,8 +96,7 @@ class Places:
         if not isinstance(labels, np.ndarray):
             self._add(labels, more)
             return _looked_up(labels, self.index)
-        room = ROOM * (len(self.index) + BATCH)
-        if labels.dtype.kind != "i" or not 0 <= labels.min() <= labels.max() < room:
+        if not 0 <= labels.min() <= labels.max() < ROOM * (len(self.index) + BATCH):
             return self.of(labels.tolist(), more)
         if (most := int(labels.max())) >= len(self.known):
             self.known = np.append(self.known, np.full(most + 1, -1))

@@ -375,6 +375,11 @@ def test_labels_that_are_floats_or_bools() -> None:
     m = FiniteMDP.from_outcomes({(0.5, 0): [(0.5, float("inf"), 1.0), (0.5, 0.5, 2.0)]}, gamma=0.9)
     assert m.states == (0.5, float("inf"))
     assert m.outcomes(0.5, 0) == [(0.5, 0.5, 2.0), (0.5, float("inf"), 1.0)]
+    nan = float("nan")  # which is itself alone
+    m = FiniteMDP.from_outcomes({(nan, 0): [(0.5, nan, 1.0), (0.5, 0.0, 2.0)]}, gamma=0.9)
+    assert m.outcomes(nan, 0) == [(0.5, nan, 1.0), (0.5, 0.0, 2.0)]
+    m = FiniteMDP.from_function([0.0, nan], [0], lambda *_: [(1.0, nan, 1.0)], gamma=0.9)
+    assert m.outcomes(0.0, 0) == [(1.0, nan, 1.0)]
     m = FiniteMDP.from_outcomes({(1, 0): [(0.5, True, 1.0), (0.5, False, 2.0)]}, gamma=0.9)
     assert m.states == (1, False)
     assert m.outcomes(1, 0) == [(0.5, 1, 1.0), (0.5, False, 2.0)]
