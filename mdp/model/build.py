@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from mdp.model import packing
 from mdp.model.labels import Labels
-from mdp.model.packing import Column, numbers
+from mdp.model.packing import numbers
 from mdp.model.table import Ints, Label, Outcomes
 
 Start = ArrayLike | Mapping[Any, float] | None  # Pr(S_0 = s): (S,), {label: probability}, or uniform
@@ -68,9 +68,7 @@ def columns(
 def _columns(some: Sequence[Pair], places: Places, column: Mapping[Label, int], more: bool) -> Outcomes:
     """`columns` of a few pairs, without a word about what is wrong."""
     s, a, listed = zip(*some, strict=True)
-    p, after, r = packing.columns(outcomes := [*chain.from_iterable(listed)])
-    if isinstance(after, np.ndarray) and after.dtype.kind != "i":
-        after = [label for _, label, _ in outcomes]  # the labels themselves: nan is no other nan
+    p, after, r = packing.columns([*chain.from_iterable(listed)])
     n = list(map(len, listed))
     if 0 in n:
         raise ValueError
@@ -91,25 +89,32 @@ class Places:
     def __init__(self, index: dict[Label, int]) -> None:
         self.index, self.known = index, np.full(BATCH, -1)
 
-    def of(self, labels: Column, more: bool) -> Ints:
+    def of(self, labels: Sequence[Label], more: bool) -> Ints:
         """Their places; more: a new label gets the next one. Raises KeyError for an unknown label."""
-        if not isinstance(labels, np.ndarray):
+        whole = _whole(labels)
+        if whole is None or not 0 <= whole.min() <= whole.max() < ROOM * (len(self.index) + BATCH):
             self._add(labels, more)
             return _looked_up(labels, self.index)
-        if not 0 <= labels.min() <= labels.max() < ROOM * (len(self.index) + BATCH):
-            return self.of(labels.tolist(), more)
-        if (most := int(labels.max())) >= len(self.known):
+        if (most := int(whole.max())) >= len(self.known):
             self.known = np.append(self.known, np.full(most + 1, -1))
-        places = self.known[labels]
-        if len(new := labels[places < 0].tolist()):
+        places = self.known[whole]
+        if len(new := whole[places < 0].tolist()):
             self._add(new, more)
             self.known[new] = _looked_up(new, self.index)
-            places = self.known[labels]
+            places = self.known[whole]
         return np.asarray(places)
 
     def _add(self, labels: Sequence[Label], more: bool) -> None:
         for label in filterfalse(self.index.__contains__, dict.fromkeys(labels)) if more else ():
             self.index[label] = len(self.index)
+
+
+def _whole(labels: Sequence[Label]) -> Ints | None:
+    """Labels that are whole numbers, as an array; None for any other."""
+    try:
+        return np.fromiter(labels, np.int64, len(labels)) if {*map(type, labels)} == {int} else None
+    except OverflowError:
+        return None
 
 
 def _looked_up(labels: Sequence[Label], index: Mapping[Label, int]) -> Ints:

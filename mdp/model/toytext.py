@@ -11,7 +11,7 @@ import numpy as np
 from mdp.model.build import Start, name
 from mdp.model.checking import sorted_pairs
 from mdp.model.labels import reals
-from mdp.model.packing import Column, columns, numbers, plain, records
+from mdp.model.packing import numbers
 from mdp.model.table import Floats, Ints, Table
 
 RENAMED = {"Taxi-v3": "Taxi-v4", "CliffWalking-v0": "CliffWalking-v1", "FrozenLake-v0": "FrozenLake-v1"}
@@ -59,11 +59,10 @@ def from_gymnasium(env: Any, start: Start) -> tuple[Table, int, int, Start]:
 
 def _of_gymnasium(P: Mapping[int, Mapping[int, Any]]) -> tuple[tuple[Ints, Ints, Floats, Floats], int, int]:
     """((s A + a, s', r, p), n, A) of {s: {a: [(p, s', r, terminated), ...]}}, without a word about what is wrong."""
-    try:
-        pair, n_actions, outcomes = _alike(P)
-    except (LookupError, TypeError, ValueError):
-        pair, n_actions, outcomes = _any(P)
-    n, (p, after, reward, terminated) = len(P), map(numbers, outcomes)
+    n, n_actions = len(P), max(map(len, P.values()))
+    listed = [*chain.from_iterable([of.values() for of in P.values()])]
+    outcomes = [*chain.from_iterable(listed)]
+    p, after, reward, terminated = map(numbers, zip(*outcomes, strict=True))
     ends = terminated.astype(bool)
     goes_to = np.where(ends, 0, after)
     if (ends != terminated).any() or not (goes_to.min() >= 0 and goes_to.max() < n):
@@ -71,29 +70,10 @@ def _of_gymnasium(P: Mapping[int, Mapping[int, Any]]) -> tuple[tuple[Ints, Ints,
     if goes_to.dtype.kind == "f" and (goes_to != np.floor(goes_to)).any():
         raise ValueError
     after = np.where(ends, n, goes_to)
+    pair = _pairs(P, n, n_actions)
+    if len(outcomes) > len(listed) or not all(listed):  # else one each
+        pair = pair.repeat([*map(len, listed)])
     return (pair, after.astype(np.int64), reward.astype(np.float64), p.astype(np.float64)), n, n_actions
-
-
-def _alike(P: Mapping[int, Mapping[int, Any]]) -> tuple[Ints, int, list[Column]]:
-    """(s A + a, A, the outcomes' columns), where states and pairs are in order, and all have as many outcomes.
-
-    Raises LookupError, TypeError or ValueError for any other table.
-    """
-    rows = records(P)
-    actions, outcomes = rows["1"]["0"], rows["1"]["1"]["0"]
-    n, n_actions, each = outcomes.shape
-    if (rows["0"] != np.arange(n)).any() or (actions != np.arange(n_actions)).any():
-        raise ValueError("states or actions are not in order")
-    read: list[Column] = [plain(outcomes[k].ravel()) for k in outcomes.dtype.names or ()]
-    return np.arange(n * n_actions).repeat(each), n_actions, read
-
-
-def _any(P: Mapping[int, Mapping[int, Any]]) -> tuple[Ints, int, list[Column]]:
-    """The same for any table."""
-    n, n_actions = len(P), max(map(len, P.values()))
-    listed = [*chain.from_iterable([of.values() for of in P.values()])]
-    pair = _pairs(P, n, n_actions).repeat([*map(len, listed)])
-    return pair, n_actions, columns([*chain.from_iterable(listed)])
 
 
 def _pairs(P: Mapping[int, Mapping[int, Any]], n: int, n_actions: int) -> Ints:
