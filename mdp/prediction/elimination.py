@@ -70,8 +70,8 @@ def rows_of(A: sparse.csr_array[Any]) -> Array:
 
 
 def pattern(A: sparse.csr_array[Any]) -> sparse.csr_matrix[Any]:
-    """Where A has entries, as scipy.sparse.csgraph takes it."""
-    return sparse.csr_matrix((np.ones(A.nnz, np.int8), A.indices, A.indptr), shape=A.shape)
+    """Where A has entries, as scipy.sparse.csgraph takes it: it would make float64 of any other numbers."""
+    return sparse.csr_matrix((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
 
 
 def factorised(A: sparse.csr_array[Any]) -> SparseLU | Condensed:
@@ -95,8 +95,11 @@ def _apart(A: sparse.csr_array[Any]) -> NDArray[np.bool_]:
 
 
 def _distances(A: sparse.csr_array[Any]) -> NDArray[np.int64]:
-    """Steps (n,) between state 0 and each state, in either direction; 0 where no steps lead."""
-    before, states = breadth_first_order(pattern(A), 0, directed=False)[1], np.arange(A.shape[0])
+    """Steps (n,) from state 0 to each state; in either direction where some are not reached, 0 where none lead."""
+    graph, states = pattern(A), np.arange(A.shape[0])
+    reached, before = breadth_first_order(graph, 0)
+    if len(reached) < len(states):
+        before = breadth_first_order(graph, 0, directed=False)[1]
     before = np.where(before < 0, states, before)
     steps: NDArray[np.int64] = (before != states).astype(np.int64)
     while (before != before[before]).any():  # twice as far back each time

@@ -123,6 +123,20 @@ def test_no_two_states_that_are_left_out_are_neighbours(kind: str) -> None:
     assert left_out.mean() >= 0.25  # of the board with state 0, half
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([(0, 1), (1, 2), (2, 3), (3, 4)], [0, 1, 2, 3, 4]),
+        ([(1, 0), (2, 1), (3, 2), (4, 3)], [0, 1, 2, 3, 4]),  # none from state 0: against their direction
+        ([(0, 4), (4, 3), (3, 0)], [0, 0, 0, 1, 1]),  # 1 and 2 are apart, so that directions do not count
+    ],
+)
+def test_distances_from_state_0(steps: list[tuple[int, int]], expected: list[int]) -> None:
+    i, j = np.array(steps).T
+    A = sparse.csr_array((np.ones(len(i)), (i, j)), shape=(5, 5))
+    assert elimination._distances(A).tolist() == expected
+
+
 def test_a_state_that_is_never_left_is_refused_where_it_is_left_out() -> None:
     A = sparse.csr_array(np.array([[0.0, 0.0], [-0.5, 1.0]]))
     with pytest.raises(ValueError, match="singular in float64"):
