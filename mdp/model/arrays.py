@@ -119,7 +119,9 @@ def from_pairs(
         raise ValueError(f"the pair s={s[first]}, a={a[first]} is listed twice, in the rows {first} and {second}")
     rewards, allowed = np.zeros(n_states * len(moves)), np.zeros(n_states * len(moves), bool)
     rewards[pair], allowed[pair] = R, ~np.isneginf(R)
-    rows = placed(_canonical(sparse.csr_array(P)[order]), pair[order], len(rewards))
+    by_rows = sparse.csr_array(P)
+    by_rows = by_rows[order] if (order[1:] < order[:-1]).any() else by_rows.copy()  # most come in order
+    rows = placed(_canonical(by_rows), pair[order], len(rewards))
     shape = n_states, len(moves)
     table = table_without_ends(rows, rewards.reshape(shape), allowed.reshape(shape), terminal, labels, moves)
     return cls(table, states=labels, actions=moves, gamma=gamma, start=start, observations=observations)
