@@ -111,10 +111,10 @@ class Search:
         return v, error + abs(middle - shift) + self.lost(v) / (1 - self.mdp.gamma)
 
     def tell(self, contest: Contest, low: float, high: float) -> None:
-        """Another improvement is done."""
+        """Another improvement is done; of a guess nothing is proven."""
         self.improvements += 1
         v = contest.Tv if self.rows.ends else contest.Tv + self.to_error * (low + high)
-        self.show(self.improvements, self.to_error * (high - low), v)
+        self.show(self.improvements, np.inf if isinstance(contest, Guess) else self.to_error * (high - low), v)
 
 
 def ahead(rows: Rows) -> tuple[Floats, Floats]:

@@ -38,7 +38,7 @@ class Bar:
         self.shown = False
 
     def __call__(self, iteration: int, bound: float) -> None:
-        if math.isnan(self.first):
+        if not math.isfinite(self.first):
             self.first = bound
         if monotonic() < self.next:
             return

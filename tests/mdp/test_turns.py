@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mdp import FiniteMDP, solve
+from mdp import FiniteMDP, SolveInterrupted, solve
 from mdp.control import turns
 from mdp.control.contest import Guess, Rows
+from mdp.control.progress import Bar
 from mdp.control.turns import quick_backup
 from tests.worlds import GYMNASIUM, assert_close, random_mdp
 
@@ -102,6 +103,28 @@ def test_a_guess_that_holds_takes_one_sweep_over_all_rows(
     assert solve(m).converged
     assert len(looked) >= sweeps
     assert (len(looked) == 1) == (sweeps == 1)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_guess_is_not_told_as_a_bound(most: int) -> None:
+    """Whatever is told, v* is no farther away than the bound that comes with it says; a bar waits for a finite one."""
+    m, told = averages(1, "hidden"), list[float]()
+    exact = solve(m, method="policy_iteration")
+
+    def stop(iteration: int, bound: float) -> None:
+        told.append(bound)
+        if iteration == len(told) == most:
+            raise KeyboardInterrupt
+
+    with pytest.raises(SolveInterrupted) as stopped:
+        solve(m, progress=stop)
+    solution = stopped.value.solution
+    assert np.abs(solution.v - exact.v).max() <= min(solution.bound, told[-1]) + exact.bound
+    assert told[0] == np.inf
+    bar = Bar(1e-6, 0.0)
+    for bound in (np.inf, 1.0, 0.5):
+        bar(1, bound)
+    assert bar.first == 1.0
 
 
 @pytest.mark.parametrize(("kind", "A", "pays"), [("plain", 8, True), ("plain", 7, False), ("ties", 8, False)])
